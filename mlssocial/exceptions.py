@@ -1,0 +1,223 @@
+"""
+Every error that leaves mlssocial.
+
+::
+
+    MLSSocialError
+      ConfigurationError(RuntimeError)    what was configured cannot work, or nothing was
+      InvalidKeyError(ValueError)         an id cannot go into a key                          .part
+      InvalidItemError(ValueError)        a payload, or a stored item, breaks the contract    .key .fields
+      InvalidCursorError(ValueError)      a cursor is cut, altered or another query's
+      ItemNotFoundError(LookupError)      it is not there
+      ItemAlreadyExistsError              it is there already
+      StaleItemError                      it has changed since it was read
+      WrongEntityError                    another entity is stored under that key             .found
+      TransactionCanceledError            none of a transaction was applied                   .reasons
+      BatchIncompleteError                some of a batch was not written                     .unprocessed
+      OutcomeUnknownError                 nobody can tell whether a write was applied         .operation
+      DecryptionError                     a sealed token cannot be opened
+      StoreError                          DynamoDB, or the way to it, refused                 .code .request_id
+
+    UnreadableItemWarning(UserWarning)    a row was left out of an iteration
+
+A message names the operation, the key, the reason and the remedy, and never a token. Errors of botocore and PynamoDB are
+translated in :func:`store_error` and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class MLSSocialError(Exception):
+    """Any error of this package."""
+
+
+class ConfigurationError(MLSSocialError, RuntimeError):
+    """What was configured cannot work, or nothing was configured."""
+
+
+class InvalidKeyError(MLSSocialError, ValueError):
+    """
+    An id, provider, MLS number, platform or date cannot go into a key. Raised before any request.
+
+    Attributes:
+        part: Which argument was refused, such as ``user_id``.
+    """
+
+    def __init__(self, part: str, reason: str) -> None:
+        super().__init__(f"{part}: {reason}")
+        self.part = part
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.part, self.reason)
+
+
+class InvalidCursorError(MLSSocialError, ValueError):
+    """A cursor is not one of ours, was cut or altered, or belongs to another query or user."""
+
+
+class ItemError(MLSSocialError):
+    """
+    Base of the errors about one item.
+
+    Attributes:
+        operation: What was tried, such as ``create Listing``.
+        key: The item's (PK, SK), or None where the error came before the key was known.
+    """
+
+    def __init__(self, operation: str, key: tuple[str, str] | None, reason: str) -> None:
+        where = f" {key[0]} / {key[1]}" if key else ""
+        super().__init__(f"{operation}{where}: {reason}")
+        self.operation = operation
+        self.key = key
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+class InvalidItemError(ItemError, ValueError):
+    """
+    A payload breaks the contract, or a stored item cannot be read as its entity.
+
+    Attributes:
+        fields: The fields at fault, in wire names joined by dots, such as ``address.city``.
+    """
+
+    def __init__(
+        self, operation: str, key: tuple[str, str] | None, reason: str, *, fields: Sequence[str] = ()
+    ) -> None:
+        super().__init__(operation, key, reason)
+        self.fields = tuple(fields)
+
+
+class ItemNotFoundError(ItemError, LookupError):
+    """The item is not there, or its TTL has passed."""
+
+
+class ItemAlreadyExistsError(ItemError):
+    """A create found the item there already. Nothing was written."""
+
+
+class StaleItemError(ItemError):
+    """The item has changed since it was read. Nothing was written."""
+
+
+class WrongEntityError(ItemError):
+    """
+    The key holds an item of another EntityType. Nothing was written.
+
+    Attributes:
+        found: The EntityType that is stored there.
+    """
+
+    def __init__(self, operation: str, key: tuple[str, str] | None, *, found: str | None) -> None:
+        super().__init__(operation, key, f"the item there is a {found or 'row without EntityType'}; nothing was changed")
+        self.found = found
+
+
+class OutcomeUnknownError(ItemError):
+    """
+    A write was sent and no answer can tell whether it was applied.
+
+    Read the item consistently before you send it again.
+    """
+
+
+class TransactionCanceledError(MLSSocialError):
+    """
+    A transaction was cancelled as a whole.
+
+    Attributes:
+        reasons: One entry an operation, in the caller's order; None where that operation was not at fault.
+    """
+
+    def __init__(self, message: str, reasons: Sequence[str | None]) -> None:
+        super().__init__(message)
+        self.reasons = tuple(reasons)
+
+
+class BatchIncompleteError(MLSSocialError):
+    """
+    Some items of a batch were not written.
+
+    Attributes:
+        unprocessed: What is left to do.
+    """
+
+    def __init__(self, message: str, unprocessed: Sequence[Any]) -> None:
+        super().__init__(message)
+        self.unprocessed = tuple(unprocessed)
+
+
+class DecryptionError(MLSSocialError):
+    """A sealed token cannot be opened."""
+
+
+class StoreError(MLSSocialError):
+    """
+    DynamoDB refused, or could not be reached.
+
+    Attributes:
+        code: DynamoDB's error code, or the name of botocore's exception where no answer came.
+        request_id: AWS's id of the request, or None.
+    """
+
+    def __init__(self, message: str, *, code: str, request_id: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.request_id = request_id
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+class UnreadableItemWarning(UserWarning):
+    """An iteration left out a row that cannot be read as its entity; the message names its key."""
+
+
+_REMEDIES: Mapping[str, str] = {
+    "ResourceNotFoundException": "the table or index is not there; mlssocial.create_table() makes it, check_table() compares it",
+    "NoCredentialsError": "configure AWS credentials, or endpoint_url='local:' for the embedded engine",
+    "NoRegionError": "configure(region=...) or set MLSSOCIAL_REGION",
+    "AccessDeniedException": "the credentials in use may not do this on this table",
+    "ExpiredTokenException": "the AWS credentials have expired",
+    "UnrecognizedClientException": "the AWS credentials are not valid in this region",
+    "ProvisionedThroughputExceededException": "the table is throttled; try again later or at a lower rate",
+    "ThrottlingException": "the table is throttled; try again later or at a lower rate",
+    "EndpointConnectionError": "nothing answers at the endpoint; see endpoint_url and region",
+    "ConnectTimeoutError": "nothing answers at the endpoint; see endpoint_url and region",
+}
+
+
+def store_error(operation: str, error: Exception) -> StoreError:
+    """
+    Translate an exception of botocore or PynamoDB.
+
+    The caller chains the cause. DynamoDB's own message is kept, since it never repeats a value of ours but for a key's name;
+    botocore's message for an unanswered request names the endpoint and nothing else.
+    """
+    response = getattr(error, "response", None) or {}
+    detail = response.get("Error", {})
+    code = detail.get("Code") or type(error).__name__
+    reason = detail.get("Message") or str(error)
+    remedy = _REMEDIES.get(code)
+    metadata = response.get("ResponseMetadata", {})
+    return StoreError(
+        f"{operation}: {code}: {reason}" + (f" ({remedy})" if remedy else ""),
+        code=code,
+        request_id=metadata.get("RequestId") or metadata.get("HTTPHeaders", {}).get("x-amzn-requestid"),
+    )
+
+
+def _rebuild(kind: type[Exception], args: tuple[Any, ...], state: dict[str, Any]) -> Exception:
+    """Make an error again from a pickle: its constructor takes the parts, a pickle has the finished message."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
