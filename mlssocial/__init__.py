@@ -1,0 +1,87 @@
+"""
+Data mapper for MLS listings and social posts in one DynamoDB table.
+
+This is the only door: every public name is in ``__all__``, and is loaded when it is first used, so that importing the package,
+and the command line's ``--help``, cost next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import keys as keys
+    from .entities import Address as Address
+    from .entities import ListingData as ListingData
+    from .entities import ListingStatus as ListingStatus
+    from .entities import MLSConnectionData as MLSConnectionData
+    from .entities import PerformanceMetricsData as PerformanceMetricsData
+    from .entities import Photo as Photo
+    from .entities import Platform as Platform
+    from .entities import PlatformMetrics as PlatformMetrics
+    from .entities import PostStatus as PostStatus
+    from .entities import SocialConnectionData as SocialConnectionData
+    from .entities import SocialPostData as SocialPostData
+    from .exceptions import BatchIncompleteError as BatchIncompleteError
+    from .exceptions import ConfigurationError as ConfigurationError
+    from .exceptions import DecryptionError as DecryptionError
+    from .exceptions import InvalidCursorError as InvalidCursorError
+    from .exceptions import InvalidItemError as InvalidItemError
+    from .exceptions import InvalidKeyError as InvalidKeyError
+    from .exceptions import ItemAlreadyExistsError as ItemAlreadyExistsError
+    from .exceptions import ItemNotFoundError as ItemNotFoundError
+    from .exceptions import MLSSocialError as MLSSocialError
+    from .exceptions import OutcomeUnknownError as OutcomeUnknownError
+    from .exceptions import StaleItemError as StaleItemError
+    from .exceptions import StoreError as StoreError
+    from .exceptions import TransactionCanceledError as TransactionCanceledError
+    from .exceptions import UnreadableItemWarning as UnreadableItemWarning
+    from .exceptions import WrongEntityError as WrongEntityError
+    from .managers import ALL_USERS as ALL_USERS
+    from .models import Item as Item
+    from .models import Listing as Listing
+    from .models import MLSConnection as MLSConnection
+    from .models import PerformanceMetrics as PerformanceMetrics
+    from .models import SocialConnection as SocialConnection
+    from .models import SocialPost as SocialPost
+    from .models import check_table as check_table
+    from .models import create_table as create_table
+    from .results import Page as Page
+    from .results import Results as Results
+    from .settings import Settings as Settings
+    from .settings import configure as configure
+    from .tokens import Token as Token
+
+_HOMES = {
+    "entities": (
+        "Address ListingData ListingStatus MLSConnectionData PerformanceMetricsData Photo Platform PlatformMetrics PostStatus "
+        "SocialConnectionData SocialPostData"
+    ),
+    "exceptions": (
+        "BatchIncompleteError ConfigurationError DecryptionError InvalidCursorError InvalidItemError InvalidKeyError "
+        "ItemAlreadyExistsError ItemNotFoundError MLSSocialError OutcomeUnknownError StaleItemError StoreError "
+        "TransactionCanceledError UnreadableItemWarning WrongEntityError"
+    ),
+    "managers": "ALL_USERS",
+    "models": "Item Listing MLSConnection PerformanceMetrics SocialConnection SocialPost check_table create_table",
+    "results": "Page Results",
+    "settings": "Settings configure",
+    "tokens": "Token",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+__all__ = sorted([*_HOME_OF, "keys"])
+
+
+def __getattr__(name: str) -> Any:
+    if name == "keys":
+        return import_module(".keys", __name__)
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

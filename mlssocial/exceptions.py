@@ -89,9 +89,7 @@ class InvalidItemError(ItemError, ValueError):
         fields: The fields at fault, in wire names joined by dots, such as ``address.city``.
     """
 
-    def __init__(
-        self, operation: str, key: tuple[str, str] | None, reason: str, *, fields: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, operation: str, key: tuple[str, str] | None, reason: str, *, fields: Sequence[str] = ()) -> None:
         super().__init__(operation, key, reason)
         self.fields = tuple(fields)
 
@@ -182,7 +180,7 @@ class UnreadableItemWarning(UserWarning):
 
 
 _REMEDIES: Mapping[str, str] = {
-    "ResourceNotFoundException": "the table or index is not there; mlssocial.create_table() makes it, check_table() compares it",
+    "ResourceNotFoundException": "the table or index is not there; create_table() makes it, check_table() compares it",
     "NoCredentialsError": "configure AWS credentials, or endpoint_url='local:' for the embedded engine",
     "NoRegionError": "configure(region=...) or set MLSSOCIAL_REGION",
     "AccessDeniedException": "the credentials in use may not do this on this table",

@@ -1,0 +1,76 @@
+"""How the shared table's top-level attributes are read and written by PynamoDB."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from pynamodb.attributes import Attribute, DiscriminatorAttribute
+
+from .codec import WireMap, dump, epoch_millis, from_epoch_millis, load
+from .entities import Payload
+from .schema import DATA, Entity
+
+D = TypeVar("D", bound=Payload)
+
+
+class MomentAttribute(Attribute[datetime]):
+    """A point in time: an aware UTC datetime in Python, epoch milliseconds in the table."""
+
+    attr_type = "N"
+
+    def serialize(self, value: datetime) -> str:
+        """Write epoch milliseconds."""
+        return str(epoch_millis(value))
+
+    def deserialize(self, value: str) -> datetime:
+        """Read epoch milliseconds."""
+        return from_epoch_millis(int(value))
+
+
+class SecondsAttribute(Attribute[int]):
+    """Epoch seconds, as DynamoDB's TTL wants them."""
+
+    attr_type = "N"
+
+    def serialize(self, value: int) -> str:
+        """Write the number."""
+        return str(int(value))
+
+    def deserialize(self, value: str) -> int:
+        """Read the number."""
+        return int(value)
+
+
+class DataAttribute(Attribute[D], Generic[D]):
+    """The entity's own fields, as its pydantic payload."""
+
+    attr_type = "M"
+
+    def __init__(self, entity: Entity[D]) -> None:
+        super().__init__(attr_name=DATA)
+        self.entity = entity
+
+    def serialize(self, value: D) -> WireMap:
+        """Write the payload's fields."""
+        return dump(value)
+
+    def deserialize(self, value: WireMap) -> D:
+        """Read the payload's fields."""
+        return load(self.entity.payload, value)
+
+
+class EntityTypeAttribute(DiscriminatorAttribute):
+    """EntityType as discriminator: text in Python, and a type of another application's is no error."""
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        """Take the text, or PynamoDB's class."""
+        instance.attribute_values["entity_type"] = self._class_map.get(value, value) if isinstance(value, type) else value
+
+    def serialize(self, value: Any) -> Any:
+        """Write the text."""
+        return self._class_map[value] if isinstance(value, type) else value
+
+    def deserialize(self, value: str) -> Any:
+        """Give the class of an EntityType, None where it is not one of ours."""
+        return self._discriminator_map.get(value)

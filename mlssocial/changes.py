@@ -1,0 +1,257 @@
+"""
+What an update changes: keyword arguments checked against the payload, as paths inside ``Data``.
+
+``price=...`` is a field, ``address__city=...`` a nested one. A nested field's parent map may be missing in the stored item; an
+update assumes that it is there, makes its request conditional on that, and is resolved anew against the item that refused it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from itertools import pairwise
+from types import UnionType
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from .codec import CodecError, WireMap, decode, encode, explain, native, number_text, wire_name
+from .exceptions import InvalidItemError
+from .schema import Entity
+
+Path = tuple[str, ...]
+
+_NULL = {"NULL": True}
+
+
+WireSets = dict[Path, dict[str, Any]]
+
+
+@dataclass(slots=True)
+class Resolved:
+    """What one request sends, and what it takes for granted: *maps* are maps, *absent* is missing or null."""
+
+    sets: WireSets = field(default_factory=dict)
+    adds: WireSets = field(default_factory=dict)
+    removes: list[Path] = field(default_factory=list)
+    maps: set[Path] = field(default_factory=set)
+    absent: set[Path] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """
+    Values to set, numbers to add and paths to remove, all inside ``Data`` and in wire names.
+
+    Attributes:
+        fields: The payload's top-level fields that are touched, by their Python names.
+    """
+
+    sets: Mapping[Path, dict[str, Any]] = field(default_factory=dict)
+    adds: Mapping[Path, int | Decimal] = field(default_factory=dict)
+    removes: frozenset[Path] = frozenset()
+    fields: frozenset[str] = frozenset()
+
+    def touches_index(self, entity: Entity[Any]) -> bool:
+        """Tell whether index keys follow from what changes."""
+        return not self.fields.isdisjoint(entity.index_fields)
+
+    def decide_index(self, entity: Entity[Any]) -> bool:
+        """Tell whether the changes hold all that the index keys are made of."""
+        return self.fields.issuperset(entity.index_fields)
+
+    def after(self, data: WireMap) -> WireMap:
+        """Give the top-level fields of Data as they will be."""
+        gone = {path[0] for path in self.removes if len(path) == 1}
+        given = {path[0]: value for path, value in self.sets.items() if len(path) == 1}
+        return {name: value for name, value in data.items() if name not in gone} | given
+
+    def resolve(self, data: WireMap | None) -> Resolved:
+        """
+        Work out what to send, given Data as it was last seen; where it was not read (None), parents are taken to be there.
+
+        CodecError where a parent holds something that is no map.
+        """
+        resolved = Resolved()
+        for path, value in self.sets.items():
+            if (top := _missing_parent(data, path, resolved)) is None:
+                resolved.sets[path] = value
+            else:
+                _graft(resolved.sets.setdefault(top, {"M": {}}), path[len(top) :], value)
+        for path, amount in self.adds.items():
+            self._resolve_add(data, path, {"N": number_text(amount)}, resolved)
+        for path in self.removes:
+            if _missing_parent(data, path, resolved) is None:
+                resolved.removes.append(path)
+        return resolved
+
+    def _resolve_add(self, data: WireMap | None, path: Path, amount: dict[str, Any], resolved: Resolved) -> None:
+        top = _missing_parent(data, path, resolved)
+        if top is not None:
+            _graft(resolved.sets.setdefault(top, {"M": {}}), path[len(top) :], amount)
+            return
+        found = None if data is None else _at(data, path)
+        if found == _NULL:
+            resolved.sets[path] = amount  # null is not zero, and nothing can be added to it
+            resolved.absent.add(path)
+        elif found is None or "N" in found:
+            resolved.adds[path] = amount
+        else:
+            raise CodecError(f"{'.'.join(path)} is stored as {decode(found)!r}, which is no number", (".".join(path),))
+
+
+def parse(
+    entity: Entity[Any], operation: str, ids: tuple[Any, ...], values: Mapping[str, Any], remove: Iterable[str]
+) -> Changes:
+    """
+    Check an update's keyword arguments, and the names to remove, against the entity's payload.
+
+    InvalidItemError names what is unknown, invalid, a part of the key, required, given twice, or nothing at all.
+    """
+    key = entity.keys(ids)
+    remove = (remove,) if isinstance(remove, str) else tuple(remove)
+    try:
+        removes = frozenset(_removal(entity, name) for name in remove)
+        sets = dict(_assignment(entity.payload, name, value) for name, value in values.items())
+        touched = frozenset(name.split("__")[0] for name in (*values, *remove))
+        if fixed := sorted(touched & entity.key_fields.keys()):
+            raise CodecError(f"{', '.join(fixed)}: part of the key, which no update can change", tuple(fixed))
+        _check_overlap([*sets, *removes])
+    except CodecError as error:
+        raise InvalidItemError(operation, key, str(error), fields=error.fields) from None
+    if not touched:
+        raise InvalidItemError(operation, key, "nothing to change was given")
+    return Changes(sets=sets, removes=removes, fields=touched)
+
+
+_TOTALS = ("views", "shares", "inquiries")
+
+
+def increments(platform: str, counters: Mapping[str, int | Decimal]) -> Changes:
+    """Add counters to a platform's figures, and to the totals where there is one. CodecError if one is no number."""
+    if not counters:
+        raise CodecError("no counter was given")
+    for name, amount in counters.items():
+        if isinstance(amount, bool) or not isinstance(amount, int | Decimal):
+            raise CodecError(f"{name}: an int or a Decimal is needed, not {type(amount).__name__}", (name,))
+        encode(amount, (name,))
+    adds: dict[Path, int | Decimal] = {("platforms", platform, name): amount for name, amount in counters.items()}
+    adds |= {(name,): counters[name] for name in _TOTALS if name in counters}
+    return Changes(adds=adds, fields=frozenset({"platforms", *(counters.keys() & _TOTALS)}))
+
+
+class _MapOf(NamedTuple):
+    """An open map, such as a post's figures by platform: any name, and one annotation for all entries."""
+
+    entries: Any
+
+
+_Holder = type[BaseModel] | _MapOf
+
+
+def _removal(entity: Entity[Any], name: str) -> Path:
+    path, holder, last = _walk(entity.payload, name)
+    if not isinstance(holder, _MapOf) and holder.model_fields[last].is_required():
+        raise CodecError(f"{name}: every {entity.name} has one; it cannot be removed", (name,))
+    return path
+
+
+def _assignment(payload: type[BaseModel], name: str, value: Any) -> tuple[Path, dict[str, Any]]:
+    path, holder, last = _walk(payload, name)
+    try:
+        if isinstance(holder, _MapOf):
+            model = _holder(holder.entries)
+            entry = value if value is None or model is None or isinstance(model, _MapOf) else model.model_validate(value)
+            return path, encode(native(entry), path)
+        checked = holder.model_construct()
+        setattr(checked, last, value)  # validates this one field
+        return path, encode(native(getattr(checked, last)), path)
+    except ValidationError as error:
+        raise CodecError(str(explain(error)), (name,)) from None
+
+
+def _walk(payload: type[BaseModel], name: str) -> tuple[Path, _Holder, str]:
+    """Follow a name through the payload: its wire path, what holds it, and its name there."""
+    holder: _Holder = payload
+    path: list[str] = []
+    parts = name.split("__")
+    for depth, part in enumerate(parts, 1):
+        if isinstance(holder, _MapOf):
+            path.append(part)
+            inside = holder.entries
+        elif part in holder.model_fields:
+            path.append(wire_name(holder, part))
+            inside = holder.model_fields[part].annotation
+        else:
+            raise CodecError(f"{name}: {_unknown(holder, part)}", (name,))
+        if depth == len(parts):
+            break
+        found = _holder(inside)
+        if found is None:
+            raise CodecError(f"{name}: {'__'.join(parts[:depth])} has no fields of its own; set it whole", (name,))
+        holder = found
+    return tuple(path), holder, parts[-1]
+
+
+def _unknown(owner: type[BaseModel], part: str) -> str:
+    close = difflib.get_close_matches(part, owner.model_fields, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(owner.model_fields)}"
+    return f"{owner.__name__} has no field {part}; {hint}"
+
+
+def _holder(annotation: Any) -> _Holder | None:
+    """Tell what a field of this annotation holds: a model's fields, an open map's entries, or None."""
+    for option in _options(annotation):
+        if isinstance(option, type) and issubclass(option, BaseModel):
+            return option
+        if get_origin(option) is dict:
+            return _MapOf(get_args(option)[1])
+    return _MapOf(Any) if annotation is Any else None
+
+
+def _options(annotation: Any) -> list[Any]:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _options(get_args(annotation)[0])
+    if origin in {Union, UnionType}:
+        return [inner for option in get_args(annotation) for inner in _options(option)]
+    return [annotation]
+
+
+def _check_overlap(paths: list[Path]) -> None:
+    for shorter, longer in pairwise(sorted(paths)):
+        if longer[: len(shorter)] == shorter:
+            both = (".".join(shorter), ".".join(longer))
+            raise CodecError(f"{both[0]} and {both[1]} are changed together; give one of them", both)
+
+
+def _missing_parent(data: WireMap | None, path: Path, resolved: Resolved) -> Path | None:
+    """Find the topmost parent of *path* that is missing or null, noting what the answer takes for granted."""
+    for length in range(1, len(path)):
+        parent = path[:length]
+        if data is None:
+            continue
+        found = _at(data, parent)
+        if found is None or found == _NULL:
+            resolved.absent.add(parent)
+            return parent
+        if "M" not in found:
+            raise CodecError(f"{'.'.join(parent)} is stored as {decode(found)!r}, which has no fields", (".".join(parent),))
+    if len(path) > 1:
+        resolved.maps.add(path[:-1])
+    return None
+
+
+def _at(data: WireMap, path: Path) -> dict[str, Any] | None:
+    found = data.get(path[0])
+    for part in path[1:]:
+        found = found["M"].get(part) if found is not None and "M" in found else None
+    return found
+
+
+def _graft(tree: dict[str, Any], path: Path, value: dict[str, Any]) -> None:
+    for part in path[:-1]:
+        tree = tree["M"].setdefault(part, {"M": {}})
+    tree["M"][path[-1]] = value

@@ -1,0 +1,271 @@
+"""
+Between payloads and DynamoDB attribute values.
+
+An attribute value is botocore's form: ``{"S": "text"}``, ``{"N": "12.5"}``, ``{"M": {...}}``, with bytes for ``B``. Decoding an
+item and encoding it again gives the same item.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Context, Decimal
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from .entities import STORED, Payload, check_number, parse_number
+from .tokens import Token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+AttributeValue = dict[str, Any]
+WireMap = dict[str, AttributeValue]
+"""Attribute values by name: an item, or what stands in a map."""
+
+P = TypeVar("P", bound=Payload)
+
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-attributes
+MAX_NESTING = 32
+MAX_ITEM_BYTES = 400 * 1024
+
+_EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
+_EXACT = Context(prec=400)
+
+
+class CodecError(ValueError):
+    """
+    A value cannot be decoded or encoded; the caller knows the item and makes an InvalidItemError of it.
+
+    Attributes:
+        fields: The fields at fault, in wire names joined by dots.
+    """
+
+    def __init__(self, reason: str, fields: tuple[str, ...] = ()) -> None:
+        super().__init__(reason)
+        self.fields = fields
+
+
+# --- Payloads --------------------------------------------------------------------------------------------------------
+
+
+def load(payload_type: type[P], data: Mapping[str, AttributeValue]) -> P:
+    """Make a payload of ``Data`` as it is stored; CodecError names what does not fit."""
+    return _validated(payload_type, {name: decode(value, (name,)) for name, value in data.items()})
+
+
+def dump(payload: Payload) -> WireMap:
+    """Make ``Data`` of a payload; CodecError names a field that was changed, past validation, to what cannot be read back."""
+    fields = natives(payload)
+    _validated(type(payload), fields)
+    return {name: encode(value, (name,)) for name, value in fields.items()}
+
+
+def wire_name(payload_type: type[BaseModel], name: str) -> str:
+    """Give a field's name on the wire."""
+    return payload_type.model_fields[name].alias or name
+
+
+def explain(error: ValidationError) -> CodecError:
+    """Say which fields pydantic refused and why, without repeating any input."""
+    details = error.errors(include_url=False, include_input=False, include_context=False)
+    named = [(".".join(str(part) for part in detail["loc"]), detail["msg"]) for detail in details]
+    reason = "; ".join(f"{where}: {message}" if where else message for where, message in named)
+    return CodecError(reason, tuple(where for where, _ in named))
+
+
+def _validated(payload_type: type[P], natives: dict[str, Any]) -> P:
+    try:
+        return payload_type.model_validate(natives, context=STORED, by_alias=True, by_name=False)
+    except ValidationError as error:
+        raise explain(error) from None  # pydantic's own error holds the input
+
+
+def natives(payload: BaseModel) -> dict[str, Any]:
+    """Give what is set in a payload by wire name, in the form in which stored values are validated."""
+    names = _wire_names(type(payload))
+    values = payload.__dict__
+    return {names[name]: native(values[name]) for name in names if name in payload.model_fields_set} | {
+        name: native(value) for name, value in (payload.__pydantic_extra__ or {}).items()
+    }
+
+
+def native(value: Any) -> Any:
+    """Give a payload's value in the form that is encoded: moments as numbers, days as text, models as dicts."""
+    if isinstance(value, BaseModel):
+        return natives(value)
+    if isinstance(value, list):
+        return [native(entry) for entry in value]
+    if isinstance(value, dict):
+        return {name: native(entry) for name, entry in value.items()}
+    if isinstance(value, datetime) and value.utcoffset() is not None:
+        return Decimal(epoch_millis(value))
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Decimal(value)
+    return value
+
+
+def epoch_millis(moment: datetime) -> int:
+    """Give an aware datetime as epoch milliseconds, the table's form of a point in time."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def from_epoch_millis(millis: int) -> datetime:
+    """Give epoch milliseconds as an aware UTC datetime; OverflowError outside of the years 1 to 9999."""
+    return _EPOCH + millis * _MILLISECOND
+
+
+@cache
+def _wire_names(payload_type: type[BaseModel]) -> dict[str, str]:
+    return {name: wire_name(payload_type, name) for name in payload_type.model_fields}
+
+
+# --- Attribute values ------------------------------------------------------------------------------------------------
+
+
+def decode(value: AttributeValue, path: tuple[str, ...] = ()) -> Any:
+    """
+    Turn an attribute value into Python: N is a Decimal, SS, NS and BS are sets, M a dict, L a list, NULL None.
+
+    CodecError if it is no attribute value.
+    """
+    if not isinstance(value, dict) or len(value) != 1:
+        raise CodecError(f"{_dotted(path)}: not a DynamoDB attribute value", (_dotted(path),))
+    ((kind, content),) = value.items()
+    if kind == "M":
+        return {name: decode(entry, (*path, name)) for name, entry in content.items()}
+    if kind == "L":
+        return [decode(entry, (*path, str(index))) for index, entry in enumerate(content)]
+    try:
+        return _DECODERS[kind](content)
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"unknown type {kind}" if kind not in _DECODERS else str(error)
+        raise CodecError(f"{_dotted(path)}: {reason}", (_dotted(path),)) from None
+
+
+def encode(value: Any, path: tuple[str, ...] = ()) -> AttributeValue:
+    """
+    Turn a Python value into an attribute value, the reverse of :func:`decode`.
+
+    CodecError if DynamoDB has no place for it: a float, an empty set, a number of more than 38 digits, nesting over 32.
+    """
+    if isinstance(value, dict | list | tuple) and len(path) >= MAX_NESTING:  # Data itself is the first level
+        raise CodecError(f"{_dotted(path[:3])}: nested deeper than {MAX_NESTING} levels", (_dotted(path[:3]),))
+    if isinstance(value, dict):
+        return {"M": {_name(name, path): encode(entry, (*path, name)) for name, entry in value.items()}}
+    if isinstance(value, list | tuple):
+        return {"L": [encode(entry, (*path, str(index))) for index, entry in enumerate(value)]}
+    try:
+        return _encode_scalar(value)
+    except ValueError as error:
+        raise CodecError(f"{_dotted(path)}: {error}", (_dotted(path),)) from None
+
+
+def number_text(number: Decimal | int) -> str:
+    """Write a number as DynamoDB itself does: plain notation, no trailing zeros. ValueError if it cannot hold it exactly."""
+    return format(_EXACT.normalize(check_number(Decimal(number))), "f")
+
+
+def _encode_scalar(value: Any) -> AttributeValue:
+    if isinstance(value, str):
+        return {"S": _text(value)}
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    if isinstance(value, Decimal | int):
+        return {"N": number_text(value)}
+    if value is None:
+        return {"NULL": True}
+    if isinstance(value, Token):
+        return {"S": _text(value.reveal())}
+    if isinstance(value, bytes | bytearray):
+        return {"B": bytes(value)}
+    if isinstance(value, set | frozenset):
+        return _encode_set(value)
+    if isinstance(value, float):
+        raise ValueError("a binary float is not exact; give a Decimal, an int or the number's text")  # noqa: TRY004
+    raise ValueError(f"DynamoDB has no type for {type(value).__name__}")
+
+
+def _encode_set(members: set[Any] | frozenset[Any]) -> AttributeValue:
+    kinds: dict[str, list[Any]] = {}
+    for member in members:
+        ((kind, content),) = _encode_scalar(member).items()
+        kinds.setdefault(kind, []).append(content)
+    ((kind, contents),) = kinds.items() if len(kinds) == 1 else [("", [])]
+    if kind not in {"S", "N", "B"}:
+        raise ValueError("a set holds one or more strings, numbers or binaries, all of one type")
+    return {f"{kind}S": sorted(contents)}
+
+
+def _text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("text with a lone surrogate, which no UTF-8 can hold") from None
+    return str.__str__(value)
+
+
+def _name(name: Any, path: tuple[str, ...]) -> str:
+    if not isinstance(name, str) or not name:
+        raise CodecError(f"{_dotted(path)}: a field's name is a string that is not empty", (_dotted(path),))
+    return name
+
+
+def _expect(kind: type) -> Callable[[Any], Any]:
+    def check(content: Any) -> Any:
+        if not isinstance(content, kind):
+            raise ValueError(f"{kind.__name__} expected")  # noqa: TRY004  one error for all that is no attribute value
+        return content
+
+    return check
+
+
+_DECODERS: dict[str, Callable[[Any], Any]] = {
+    "S": _expect(str),
+    "N": parse_number,
+    "BOOL": _expect(bool),
+    "NULL": lambda _: None,
+    "B": _expect(bytes),
+    "SS": set,
+    "NS": lambda members: {parse_number(member) for member in members},
+    "BS": set,
+}
+
+
+def _dotted(path: tuple[str, ...]) -> str:
+    return ".".join(path)
+
+
+def item_size(item: WireMap) -> int:
+    """
+    Measure an item as DynamoDB does, in bytes, against the limit of 409,600.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
+    """
+    return sum(len(name.encode()) + _value_size(value) for name, value in item.items())
+
+
+def _value_size(value: AttributeValue) -> int:
+    ((kind, content),) = value.items()
+    if kind == "M":
+        return 3 + sum(1 + len(name.encode()) + _value_size(entry) for name, entry in content.items())
+    if kind == "L":
+        return 3 + sum(1 + _value_size(entry) for entry in content)
+    if kind in {"BOOL", "NULL"}:
+        return 1
+    return sum(_scalar_size(kind[0], member) for member in _members(kind, content))
+
+
+def _members(kind: str, content: Any) -> Iterator[Any]:
+    return iter(content) if kind.endswith("S") and kind != "S" else iter((content,))
+
+
+def _scalar_size(kind: str, content: str | bytes) -> int:
+    if isinstance(content, bytes):
+        return len(content)
+    if kind == "S":
+        return len(content.encode())
+    return (len(content.strip("-").replace(".", "").strip("0")) + 1) // 2 + 1 + content.startswith("-")

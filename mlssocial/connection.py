@@ -1,0 +1,274 @@
+"""
+The way to the table: one holder of one connection, following the settings in force.
+
+Credentials, endpoints, TLS, proxies and hooks are botocore's. Retries are ours: botocore re-sends a write whose answer was
+lost, and nobody can say afterwards how often it was applied. Reads are tried again until the deadline; a write only where
+DynamoDB has said that it did nothing, or where it never left.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    ProfileNotFound,
+)
+from pynamodb.connection.base import Connection, MetaTable
+from pynamodb.connection.table import TableConnection
+
+from . import local
+from .exceptions import ConfigurationError, MLSSocialError, StoreError, store_error
+from .settings import Settings, table_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+READS = frozenset({"GetItem", "Query", "Scan", "BatchGetItem", "TransactGetItems"})
+CONTROL = frozenset({"DescribeTable", "CreateTable", "DescribeTimeToLive", "UpdateTimeToLive", "DeleteTable", "ListTables"})
+
+_METHODS = {
+    "GetItem": "get_item",
+    "Query": "query",
+    "Scan": "scan",
+    "BatchGetItem": "batch_get_item",
+    "TransactGetItems": "transact_get_items",
+    "PutItem": "put_item",
+    "UpdateItem": "update_item",
+    "DeleteItem": "delete_item",
+    "DescribeTable": "describe_table",
+    "CreateTable": "create_table",
+    "DescribeTimeToLive": "describe_time_to_live",
+    "UpdateTimeToLive": "update_time_to_live",
+    "DeleteTable": "delete_table",
+    "ListTables": "list_tables",
+}
+
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
+_NOT_APPLIED = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "ThrottlingException",
+        "RequestLimitExceeded",
+        "TransactionConflictException",
+    }
+)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
+
+
+class AnswerLostError(MLSSocialError):
+    """A write was sent and its answer did not arrive; the write engine finds out, and never lets this one out."""
+
+
+class RefusedError(MLSSocialError):
+    """
+    A condition failed. The write engine says which and never lets this one out.
+
+    Attributes:
+        item: The item that is there, None where there is none.
+    """
+
+    def __init__(self, item: dict[str, Any] | None) -> None:
+        super().__init__("a condition failed")
+        self.item = item
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request that was sent: what the demo and the tests count. Never a value."""
+
+    operation: str
+    index: str | None
+    seconds: float
+
+
+_calls: ContextVar[list[Call] | None] = ContextVar("mlssocial_calls", default=None)
+
+
+@contextmanager
+def recorded() -> Iterator[list[Call]]:
+    """Collect the requests that this context sends."""
+    calls: list[Call] = []
+    token = _calls.set(calls)
+    try:
+        yield calls
+    finally:
+        _calls.reset(token)
+
+
+class Store:
+    """The connection to one table under one set of settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.table_name = settings.table_name
+        self._lock = Lock()
+        self._client: Any = None
+
+    @property
+    def client(self) -> Any:
+        """The botocore client, made at first use."""
+        if self._client is None:
+            with self._lock:  # botocore's client creation is not thread-safe
+                if self._client is None:
+                    self._client = self._make_client()
+        return self._client
+
+    def call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """
+        Send one operation and give the answer.
+
+        Raises:
+            RefusedError: A condition failed.
+            AnswerLostError: A write was sent, and nobody knows.
+            StoreError: DynamoDB refused, or could not be reached before the deadline.
+        """
+        deadline = time.monotonic() + self.settings.deadline
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return self._send(operation, request)
+            except (ClientError, BotoCoreError) as error:
+                again = _may_send_again(operation, error)
+                wait = random.uniform(0, pause)  # noqa: S311  full jitter is no secret
+                if not again or time.monotonic() + wait > deadline:
+                    raise _translated(operation, request, error, again=again) from error
+            time.sleep(wait)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _send(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        calls, started = _calls.get(), time.perf_counter()
+        try:
+            answer: dict[str, Any] = getattr(self.client, _METHODS[operation])(**request)
+            return answer
+        finally:
+            if calls is not None:
+                calls.append(Call(operation, request.get("IndexName"), time.perf_counter() - started))
+
+    def _make_client(self) -> Any:
+        settings = self.settings
+        session = botocore.session.Session(profile=settings.profile)
+        options: dict[str, Any] = {"region_name": settings.region, "endpoint_url": settings.endpoint_url}
+        if settings.is_local:
+            options = {
+                "region_name": settings.region or "us-east-1",
+                "endpoint_url": local.DUMMY_ENDPOINT,
+                "aws_access_key_id": "local",
+                "aws_secret_access_key": "local",
+            }
+        try:
+            client = session.create_client("dynamodb", config=self._config(), **options)
+        except (ProfileNotFound, ValueError) as error:
+            raise ConfigurationError(f"no client can be made: {error}") from error
+        except BotoCoreError as error:
+            raise store_error("connect", error) from error
+        if settings.is_local:
+            local.attach(client, settings.endpoint_url or "")
+        return client
+
+    def _config(self) -> Config:
+        return Config(
+            connect_timeout=self.settings.connect_timeout,
+            read_timeout=self.settings.read_timeout,
+            max_pool_connections=int(self.settings.max_pool_connections),
+            parameter_validation=False,  # requests are built here, from values that were checked where they entered
+            retries={"total_max_attempts": 1},
+            user_agent_extra="mlssocial",
+        )
+
+
+def _may_send_again(operation: str, error: Exception) -> bool:
+    if isinstance(error, ClientError):
+        answered = error.response
+        code = answered.get("Error", {}).get("Code")
+        failed = answered.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
+        return code in _NOT_APPLIED or (failed and operation in READS)
+    if isinstance(error, ConnectTimeoutError | EndpointConnectionError):
+        return True  # nothing was sent
+    return isinstance(error, HTTPClientError) and operation in READS
+
+
+def _translated(operation: str, request: dict[str, Any], error: Exception, *, again: bool) -> MLSSocialError:
+    if isinstance(error, ClientError):
+        if error.response.get("Error", {}).get("Code") == "ConditionalCheckFailedException":
+            return RefusedError(error.response.get("Item"))
+        lost = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
+    else:
+        lost = isinstance(error, HTTPClientError)
+    if lost and not again and operation not in READS | CONTROL:
+        return AnswerLostError(str(error))
+    index = request.get("IndexName")
+    return store_error(f"{operation} on {request.get('TableName')}{f' ({index})' if index else ''}", error)
+
+
+_lock = Lock()
+_store: Store | None = None
+
+
+def store() -> Store:
+    """Give the connection under the settings in force; a new one as soon as they have changed."""
+    global _store
+    settings = table_settings()
+    held = _store
+    if held is None or held.settings is not settings:
+        with _lock:
+            held = _store
+            if held is None or held.settings is not settings:
+                held = _store = Store(settings)
+    return held
+
+
+def _forget() -> None:
+    """Drop the connection: a forked child that shared its parent's sockets would read its parent's answers."""
+    global _store, _lock
+    _store, _lock = None, Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+class PynamoConnection(Connection):
+    """PynamoDB's connection, for PynamoDB's own reads on the models; its requests go the way of all others."""
+
+    def _make_api_call(self, operation_name: str, operation_kwargs: dict[str, Any]) -> dict[str, Any]:
+        if operation_name not in READS | CONTROL:
+            raise StoreError(
+                f"{operation_name}: PynamoDB's writes are off, since they leave index keys behind; "
+                "write through Model.objects, or item.save() and item.delete()",
+                code="NotSupported",
+            )
+        answer = store().call(operation_name, operation_kwargs)
+        return _in_part(answer) if "ProjectionExpression" in operation_kwargs else answer
+
+
+class PartialRow(dict[str, Any]):
+    """A row of which only some attributes were asked for; saving what is made of it would lose the rest."""
+
+
+def _in_part(answer: dict[str, Any]) -> dict[str, Any]:
+    if "Item" in answer:
+        return answer | {"Item": PartialRow(answer["Item"])}
+    return answer | {"Items": [PartialRow(row) for row in answer.get("Items", ())]}
+
+
+class PynamoTable(TableConnection):
+    """PynamoDB's table connection over :class:`PynamoConnection`."""
+
+    def __init__(self, meta_table: MetaTable) -> None:
+        super().__init__(meta_table.table_name)
+        self.connection = PynamoConnection()
+        self.connection.add_meta_table(meta_table)

@@ -1,0 +1,323 @@
+"""
+The payloads: what stands in ``Data``, as pydantic models.
+
+Names are snake_case in Python and camelCase on the wire. Fields that a model does not know are kept as they came. Absent, null
+and empty are three states: a field that was never set is not written, None is written as null.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationInfo
+from pydantic.alias_generators import to_camel
+
+from .tokens import Token
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html#HowItWorks.DataTypes.Number
+MAX_NUMBER_DIGITS = 38
+MAX_NUMBER_EXPONENT, MIN_NUMBER_EXPONENT = 125, -130
+
+STORED = "mlssocial: stored"
+"""Validation context of values that come from the table: wire types are taken at their word, and nothing is coerced."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+# At most 400 characters: 38 digits with 130 zeros on either side, and no more. Longer text is refused before it costs anything.
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_MAX_NUMBER_TEXT = 400
+
+
+class ListingStatus(StrEnum):
+    """The four states of a listing; what the MLS said stands beside it in standard_status and mls_status."""
+
+    ACTIVE = "active"
+    PENDING = "pending"
+    SOLD = "sold"
+    EXPIRED = "expired"
+
+
+class Platform(StrEnum):
+    """The platforms that are known by name. Others are kept as text."""
+
+    FACEBOOK = "facebook"
+    INSTAGRAM = "instagram"
+    LINKEDIN = "linkedin"
+    TWITTER = "twitter"
+    FOLLOWUPBOSS = "followupboss"
+    FACEBOOK_LEAD_ADS = "facebook_lead_ads"
+    CALENDLY = "calendly"
+    HUBSPOT = "hubspot"
+
+    @classmethod
+    def named(cls, name: str) -> Platform | str:
+        """Give the member of that name, or the name itself where it is another platform's."""
+        return cls._value2member_map_.get(name, name)  # type: ignore[return-value]  # its values are members
+
+
+class PostStatus(StrEnum):
+    """The states of a post; the last two are this project's, for posts of listings that left the market."""
+
+    PUBLISHED = "published"
+    FAILED = "failed"
+    UNPUBLISHED = "unpublished"
+    UNPUBLISH_PENDING = "unpublish_pending"
+    UNPUBLISH_FAILED = "unpublish_failed"
+
+
+def parse_number(text: str) -> Decimal:
+    """
+    Turn a number's text into a Decimal, exactly.
+
+    The text is checked first, since ``1E+1000000`` is short to write and long to convert. ValueError if it is no number, or
+    none that DynamoDB can hold: 38 significant digits, between 1E-130 and 9.99...E+125.
+    """
+    if len(text) > _MAX_NUMBER_TEXT or not _NUMBER.fullmatch(text):
+        raise ValueError("not a decimal number of up to 38 digits")
+    return check_number(Decimal(text))
+
+
+def check_number(number: Decimal) -> Decimal:
+    """Give *number* back if DynamoDB can hold it exactly, else raise ValueError."""
+    _, digits, exponent = number.as_tuple()
+    if not isinstance(exponent, int):
+        raise ValueError("NaN and infinity cannot be stored")  # noqa: TRY004  a Decimal it is
+    significant = len("".join(map(str, digits)).strip("0"))
+    if significant > MAX_NUMBER_DIGITS:
+        raise ValueError(f"{significant} significant digits, and DynamoDB keeps {MAX_NUMBER_DIGITS}")
+    if number and not MIN_NUMBER_EXPONENT <= number.adjusted() <= MAX_NUMBER_EXPONENT:
+        raise ValueError("outside of DynamoDB's range, 1E-130 to 9.99E+125")
+    return number
+
+
+def _number(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, Decimal):
+        return check_number(value)
+    if info.context == STORED or isinstance(value, bool):
+        raise ValueError("not a number")
+    if isinstance(value, int):
+        return parse_number(str(value)) if value.bit_length() < 600 else check_number(Decimal("Infinity"))
+    if isinstance(value, float):
+        raise ValueError("a binary float is not exact; give a Decimal, an int or the number's text")  # noqa: TRY004
+    return parse_number(value) if isinstance(value, str) else value
+
+
+def _whole(value: Any, info: ValidationInfo) -> Any:
+    number = _number(value, info)
+    if isinstance(number, Decimal):
+        if number != number.to_integral_value():
+            raise ValueError("not a whole number")
+        return int(number)  # at most 126 digits, by check_number
+    return number
+
+
+def _moment(value: Any, info: ValidationInfo) -> Any:
+    """Epoch milliseconds, or from a caller an aware datetime, cut to the millisecond that the table can hold."""
+    if isinstance(value, Decimal | int) and not isinstance(value, bool):
+        millis = _whole(value, info) if info.context != STORED or isinstance(value, Decimal) else value
+        try:
+            return _EPOCH + millis * _MILLISECOND
+        except OverflowError:
+            raise ValueError("epoch milliseconds outside of the years 1 to 9999") from None
+    if info.context == STORED or isinstance(value, float):
+        raise ValueError("not a number of epoch milliseconds")
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, datetime):
+        if value.utcoffset() is None:
+            raise ValueError("no time zone; give an aware datetime")
+        value = value.astimezone(UTC)
+        return value.replace(microsecond=value.microsecond // 1000 * 1000)
+    return value
+
+
+def _day(value: Any) -> Any:
+    if isinstance(value, datetime):
+        raise ValueError("a date is needed, not a datetime")  # noqa: TRY004
+    if isinstance(value, str) and value:
+        if len(value) != 10:
+            raise ValueError("not a date of the form YYYY-MM-DD")
+        return date.fromisoformat(value)
+    return value
+
+
+Number = Annotated[Decimal, BeforeValidator(_number)]
+"""Money and measures: exact, up to 38 digits. A binary float is refused."""
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+"""A count."""
+
+Moment = Annotated[datetime, Strict(), BeforeValidator(_moment)]
+"""A point in time: an aware UTC datetime in Python, epoch milliseconds on the wire."""
+
+Day = Annotated[date | Literal[""], BeforeValidator(_day)]
+"""A calendar day, ``YYYY-MM-DD`` on the wire, where an empty string may stand for none."""
+
+Flag = Annotated[bool, Strict()]
+
+AnyPlatform = Annotated[Platform | str, Field(union_mode="left_to_right")]
+"""A platform that is known by name, or the text of another."""
+
+Texts = Annotated[list[str], Strict()]
+
+
+def _wire_name(name: str) -> str:
+    # RESO writes its yes/no fields so: InternetAddressDisplayYN
+    return to_camel(name).removesuffix("Yn") + "YN" if name.endswith("_yn") else to_camel(name)
+
+
+class Payload(BaseModel):
+    """What all payloads share: names, unknown fields, validation of assignments."""
+
+    model_config = ConfigDict(
+        alias_generator=_wire_name,
+        validate_by_name=True,
+        validate_by_alias=True,
+        extra="allow",
+        validate_assignment=True,
+        hide_input_in_errors=True,
+        protected_namespaces=(),
+    )
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Show what is set. Unknown fields and open maps are another application's, and may hold its secrets."""
+        for name, value in super().__repr_args__():
+            if name in self.model_fields_set and name in type(self).model_fields:
+                yield name, value
+
+
+class Address(Payload):
+    """A listing's address. Older items of the other application say zipCode for zip."""
+
+    street: str | None = None
+    city: str | None = None
+    state: str | None = None
+    zip: str | None = None
+    zip_code: str | None = None
+    country: str | None = None
+
+
+class Photo(Payload):
+    """One photo; the lowest order is shown first."""
+
+    url: str | None = None
+    caption: str | None = None
+    order: Whole | None = None
+
+
+class ListingData(Payload):
+    """A property as the MLS describes it, source: RESO Data Dictionary 2.0, https://ddwiki.reso.org/."""
+
+    status: ListingStatus
+    mls_id: str | None = None
+    """RESO ListingKey: opaque, never a number."""
+    mls_number: str | None = None
+    """RESO ListingId: what people quote."""
+    mls_provider: str | None = None
+    """The feed that it came by."""
+    price: Number | None = None
+    bedrooms: Number | None = None
+    bathrooms: Number | None = None
+    square_feet: Number | None = None
+    property_type: str | None = None
+    list_date: Day | None = None
+    description: str | None = None
+    address: Address | None = None
+    photos: Annotated[list[Photo], Strict()] | None = None
+    features: Texts | None = None
+    synced_at: Moment | None = None
+    lot_size: Number | None = None
+    year_built: Whole | None = None
+    standard_status: str | None = None
+    mls_status: str | None = None
+    modification_timestamp: str | None = None
+    status_change_timestamp: str | None = None
+    photos_change_timestamp: str | None = None
+    originating_system_name: str | None = None
+    list_agent_key: str | None = None
+    list_office_key: str | None = None
+    list_office_name: str | None = None
+    mls_connection_id: str | None = None
+    internet_entire_listing_display_yn: Flag | None = None
+    internet_address_display_yn: Flag | None = None
+
+
+class MLSConnectionData(Payload):
+    """A user's access to an MLS feed."""
+
+    id: str | None = None
+    user_id: str | None = None
+    provider: str | None = None
+    agent_id: str | None = None
+    brokerage_id: str | None = None
+    access_token: Token | None = None
+    refresh_token: Token | None = None
+    expires_at: Moment | None = None
+    created_at: Moment | None = None
+    last_synced_at: Moment | None = None
+
+
+class SocialConnectionData(Payload):
+    """A user's access to a social platform."""
+
+    id: str | None = None
+    user_id: str | None = None
+    platform: AnyPlatform | None = None
+    access_token: Token | None = None
+    refresh_token: Token | None = None
+    expires_at: Moment | None = None
+    scope: Texts | None = None
+    platform_user_id: str | None = None
+    platform_username: str | None = None
+    metadata: Annotated[dict[str, Any], Strict()] | None = Field(None, repr=False)
+    """Anything; the other application keeps page tokens here, so it is not shown."""
+    created_at: Moment | None = None
+    updated_at: Moment | None = None
+
+
+class SocialPostData(Payload):
+    """A post on a platform. On one that failed, the platform's id and URL are empty and published_at is 1970."""
+
+    post_id: str | None = None
+    listing_id: str | None = None
+    platform: AnyPlatform | None = None
+    platform_post_id: str | None = None
+    platform_post_url: str | None = None
+    content: str | None = None
+    images: Texts | None = None
+    hashtags: Texts | None = None
+    status: PostStatus | None = None
+    unpublish_requested_at: Moment | None = None
+    published_at: Moment | None = None
+    error: str | None = None
+    created_at: Moment | None = None
+    updated_at: Moment | None = None
+
+
+class PlatformMetrics(Payload):
+    """One platform's figures of a day. Platforms add and drop counters: any other is kept."""
+
+    views: Whole | None = None
+    shares: Whole | None = None
+    inquiries: Whole | None = None
+    clicks: Whole | None = None
+    engagement: Number | None = None
+
+
+class PerformanceMetricsData(Payload):
+    """A listing's figures of one day, in total and by platform. Null is not zero."""
+
+    listing_id: str | None = None
+    date: Day | None = None
+    views: Whole | None = None
+    shares: Whole | None = None
+    inquiries: Whole | None = None
+    platforms: Annotated[dict[str, PlatformMetrics], Strict()] | None = None
+    updated_at: Moment | None = None

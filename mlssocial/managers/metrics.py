@@ -1,0 +1,114 @@
+"""Performance metrics: access pattern 5."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mlssocial import changes, keys, writes
+from mlssocial.codec import CodecError
+from mlssocial.entities import PerformanceMetricsData
+from mlssocial.exceptions import InvalidItemError, ItemAlreadyExistsError, ItemNotFoundError
+from mlssocial.results import Results
+
+from .base import Manager
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import date as Date  # noqa: N812  a parameter is called date
+    from decimal import Decimal
+
+    from mlssocial.models import PerformanceMetrics
+
+
+class PerformanceMetricsManager(Manager["PerformanceMetrics", PerformanceMetricsData]):
+    """The access to a listing's daily figures, at ``PerformanceMetrics.objects``; days are dates or ``YYYY-MM-DD``."""
+
+    def get(self, user_id: str, listing_id: str, date: Date | str, *, consistent: bool = False) -> PerformanceMetrics:
+        """Read a day; PerformanceMetrics.DoesNotExist (an ItemNotFoundError) if it is not there. One request."""
+        return self._get(user_id, listing_id, date, consistent=consistent)
+
+    def find(self, user_id: str, listing_id: str, date: Date | str, *, consistent: bool = False) -> PerformanceMetrics | None:
+        """Read a day, None if it is not there. One request."""
+        return self._find(user_id, listing_id, date, consistent=consistent)
+
+    def create(self, user_id: str, listing_id: str, date: Date | str, data: PerformanceMetricsData) -> PerformanceMetrics:
+        """Write a new day; ItemAlreadyExistsError if it is there. One request."""
+        return self._create(user_id, listing_id, date, data=data)
+
+    def save(self, user_id: str, listing_id: str, date: Date | str, data: PerformanceMetricsData) -> PerformanceMetrics:
+        """Write a day whole, over what was there, as a platform's snapshot wants it. One request."""
+        return self._save(user_id, listing_id, date, data=data)
+
+    def update(
+        self, user_id: str, listing_id: str, date: Date | str, *, remove: Iterable[str] = (), **fields: Any
+    ) -> PerformanceMetrics:
+        """
+        Change some figures of a day, and give it as it is now: ``platforms__facebook__views=61`` is one of a platform.
+
+        One request. To count an event use :meth:`increment`: a figure that was read, added to and written loses others' counts.
+
+        Raises:
+            PerformanceMetrics.DoesNotExist: It is not there.
+            WrongEntityError: Another entity is stored under its key.
+            InvalidItemError: A field is unknown or its value is not valid. Nothing was sent.
+        """
+        return self._update(user_id, listing_id, date, values=fields, remove=remove)
+
+    def increment(
+        self, user_id: str, listing_id: str, date: Date | str, platform: str, **counters: int | Decimal
+    ) -> PerformanceMetrics:
+        """
+        Add to a day's counters, atomically, and give the day as it is now.
+
+        ``increment("u1", "l1", date.today(), "facebook", views=1, clicks=1)``. Views, shares and inquiries are added to the
+        totals too. One request once the day and the platform are there, else one or two more.
+
+        Raises:
+            InvalidItemError: A counter is no number, or none was given. Nothing was sent.
+        """
+        ids = (user_id, listing_id, date)
+        operation = f"increment {self.entity.name}"
+        try:
+            change = changes.increments(keys.platform_part(platform).lower(), counters)
+        except CodecError as error:
+            raise InvalidItemError(operation, self.entity.keys(ids), str(error), fields=error.fields) from None
+        while True:
+            try:
+                return self._load(writes.update(self.entity, ids, change))
+            except ItemNotFoundError:
+                day = change.resolve({})
+                data = self._encoded("increment", ids, PerformanceMetricsData())
+                data |= {path[0]: value for path, value in {**day.adds, **day.sets}.items()}
+            try:
+                return self._load(writes.create(self.entity, ids, data))
+            except ItemAlreadyExistsError:
+                continue  # another writer made the day: now it can be added to
+
+    def delete(self, user_id: str, listing_id: str, date: Date | str) -> bool:
+        """Delete a day; True if it was there. One request."""
+        return self._delete(user_id, listing_id, date)
+
+    def query(
+        self,
+        user_id: str,
+        listing_id: str,
+        *,
+        since: Date | str | None = None,
+        until: Date | str | None = None,
+        reverse: bool = False,
+        consistent: bool = False,
+    ) -> Results[PerformanceMetrics]:
+        """
+        Find a listing's days, oldest first, or between two days, both included. Days without figures are not there.
+
+        Access pattern 5. ``PK = USER#<user_id>``, ``SK begins_with METRICS#<listing_id>#``, or between two dates.
+
+        Raises:
+            InvalidKeyError: An id or a day cannot go into a key, or *since* is after *until*.
+        """
+        how: dict[str, Any] = {"reverse": reverse, "consistent": consistent}
+        if since is None and until is None:
+            how["prefix"] = keys.metrics_prefix(listing_id)
+        else:
+            how["between"] = keys.metrics_range(listing_id, since, until)
+        return self._results("query", 5, keys.user_partition(user_id), **how)

@@ -1,0 +1,376 @@
+"""
+The shared table as PynamoDB models: the base :class:`Item`, five entities, and the index classes.
+
+Reads work as PynamoDB's do; writes go through the write engine, and what would go past it is refused. Nearly everything is
+better asked of ``Model.objects``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any, ClassVar, NoReturn, Self, cast
+
+from pynamodb.attributes import Attribute, UnicodeAttribute
+from pynamodb.connection.base import MetaTable
+from pynamodb.connection.table import TableConnection
+from pynamodb.exceptions import DoesNotExist as PynamoDoesNotExist
+from pynamodb.models import Model
+
+from . import keys, schema, table, writes
+from .attributes import DataAttribute, EntityTypeAttribute, MomentAttribute, SecondsAttribute
+from .codec import WireMap
+from .connection import PartialRow, PynamoTable
+from .entities import Platform
+from .exceptions import ConfigurationError, InvalidItemError, ItemNotFoundError, WrongEntityError
+from .indexes import ListingPostIndex, MLSNumberIndex, StatusIndex, SyncQueueIndex, TokenExpiryIndex, UnpublishQueueIndex
+from .managers import (
+    ItemManager,
+    ListingManager,
+    MLSConnectionManager,
+    PerformanceMetricsManager,
+    SocialConnectionManager,
+    SocialPostManager,
+)
+from .schema import Entity
+from .settings import table_settings
+
+
+class _Configured(type):
+    """Meta.table_name follows the settings in force, for the places in PynamoDB that read it."""
+
+    @property
+    def table_name(cls) -> str:
+        return table_settings().table_name
+
+
+class ItemDoesNotExist(ItemNotFoundError, PynamoDoesNotExist):  # noqa: N818  Django's and PynamoDB's name
+    """What ``Model.DoesNotExist`` is made of: our error, and PynamoDB's for those who catch that."""
+
+    def __init__(self, operation: str = "get", key: tuple[str, str] | None = None, reason: str = "it does not exist") -> None:
+        ItemNotFoundError.__init__(self, operation, key, reason)
+        self.msg, self.cause = str(self), None
+
+
+class Item(Model):
+    """
+    One item of the shared table, of any kind.
+
+    An item of another application's EntityType is an instance of this class itself: what the class declares can be read, all
+    else stands in *raw*, and it cannot be written.
+
+    Attributes:
+        raw: Attributes that the class does not declare, as DynamoDB attribute values. Every write keeps them.
+    """
+
+    class Meta(metaclass=_Configured):
+        pass
+
+    class DoesNotExist(ItemDoesNotExist):
+        """The item is not there."""
+
+    pk = UnicodeAttribute(hash_key=True, attr_name=schema.PK)
+    sk = UnicodeAttribute(range_key=True, attr_name=schema.SK)
+    entity_type = EntityTypeAttribute(attr_name=schema.ENTITY_TYPE)
+    created_at = MomentAttribute(attr_name=schema.CREATED_AT, null=True)
+    updated_at = MomentAttribute(attr_name=schema.UPDATED_AT, null=True)
+    gsi1pk = UnicodeAttribute(attr_name="GSI1PK", null=True)
+    gsi1sk = UnicodeAttribute(attr_name="GSI1SK", null=True)
+    gsi2pk = UnicodeAttribute(attr_name="GSI2PK", null=True)
+    gsi2sk = UnicodeAttribute(attr_name="GSI2SK", null=True)
+    ttl = SecondsAttribute(attr_name=schema.TTL, null=True)
+    lease_id = UnicodeAttribute(attr_name="LeaseId", null=True)
+    lease_until = MomentAttribute(attr_name="LeaseUntil", null=True)
+    write_id = UnicodeAttribute(attr_name=schema.WRITE_ID, null=True)
+
+    entity: ClassVar[Entity[Any] | None] = None
+    objects: ClassVar[Any] = ItemManager()
+    raw: WireMap
+
+    def __init__(self, hash_key: Any = None, range_key: Any = None, **attributes: Any) -> None:
+        """Take PK and SK as PynamoDB does, or the ids by name: ``Listing(user_id=..., listing_id=..., data=...)``."""
+        self.raw = {}
+        self._seen: WireMap | None = None
+        self._partial = False
+        names = () if self.entity is None else self.entity.id_names
+        ids = {name: attributes.pop(name) for name in names if name in attributes}
+        if ids and self.entity is not None:
+            if missing := [name for name in names if name not in ids]:
+                raise TypeError(f"{type(self).__name__}: {', '.join(missing)} is missing beside {', '.join(ids)}")
+            hash_key, range_key = self.entity.keys(tuple(ids[name] for name in names))
+        super().__init__(hash_key, range_key, **attributes)
+
+    @property
+    def user_id(self) -> str:
+        """The user, out of the partition key."""
+        return keys.parse_user(self.pk)
+
+    def save(self, condition: None = None, *, add_version_condition: bool = True) -> Any:  # type: ignore[override]
+        """
+        Write this item whole, and take over what is stored then.
+
+        An item that was read is written only if nobody has changed it since; a new one overwrites. CreatedAt and attributes
+        that no model declares are kept. One request.
+
+        Raises:
+            StaleItemError: It has changed since it was read; ``refresh()`` it and try again.
+            ItemNotFoundError: It was read, and is gone.
+        """
+        if condition is not None or not add_version_condition:
+            _refuse("save() with a condition of its own", "Model.objects.update()")
+        entity, ids = self._writable("save")
+        data = entity.encode(f"save {entity.name}", ids, self.attribute_values.get("data"))
+        self._take(writes.save(entity, ids, data, seen=self._seen))
+
+    def delete(self, condition: None = None, *, add_version_condition: bool = True) -> bool:  # type: ignore[override]
+        """Delete this item; False if it was not there. One request."""
+        if condition is not None or not add_version_condition:
+            _refuse("delete() with a condition of its own", "Model.objects.delete()")
+        return writes.delete(*self._writable("delete"))
+
+    def refresh(self, consistent_read: bool = False) -> None:  # noqa: FBT001, FBT002  PynamoDB's signature
+        """Read this item again; DoesNotExist if it is gone. One request."""
+        entity, ids = self._writable("refresh")
+        row = writes.read(entity, ids, consistent=consistent_read)
+        if row is None:
+            raise self.DoesNotExist(f"refresh {entity.name}", (self.pk, self.sk))
+        self._take(row)
+
+    @classmethod
+    def get(
+        cls,
+        hash_key: Any,
+        range_key: Any = None,
+        consistent_read: bool = False,  # noqa: FBT001, FBT002  PynamoDB's signature
+        attributes_to_get: Sequence[str] | None = None,
+    ) -> Self:
+        """Read by PK and SK, as PynamoDB does; ``Model.objects.get()`` takes the ids."""
+        try:
+            return super().get(hash_key, range_key, consistent_read, attributes_to_get)
+        except PynamoDoesNotExist:
+            raise cls.DoesNotExist(f"get {cls.__name__}", (hash_key, range_key)) from None
+
+    def __repr__(self) -> str:
+        """Show the keys, and never what stands in Data."""
+        name = type(self).__name__ if self.entity else f"Item {self.entity_type}"
+        return f"<{name} {self.pk} / {self.sk}>"
+
+    # What goes past the write engine is refused: it would leave index keys behind, and the version as it was.
+
+    def update(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse: ``Model.objects.update(...)`` changes fields, and keeps the index keys right."""
+        _refuse("update() with actions", "Model.objects.update(..., field=value)")
+
+    @classmethod
+    def batch_write(cls, *_: Any, **__: Any) -> NoReturn:
+        """Refuse: PynamoDB's batches drop what DynamoDB left unprocessed."""
+        _refuse("batch_write()", "Model.objects.create() or save()")
+
+    def get_save_kwargs_from_instance(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse PynamoDB's transactions."""
+        _refuse("a PynamoDB transaction's save()", "Model.objects.save()")
+
+    def get_update_kwargs_from_instance(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse PynamoDB's transactions."""
+        _refuse("a PynamoDB transaction's update()", "Model.objects.update()")
+
+    def get_delete_kwargs_from_instance(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse PynamoDB's transactions."""
+        _refuse("a PynamoDB transaction's delete()", "Model.objects.delete()")
+
+    # The table
+
+    @classmethod
+    def create_table(cls, *_: Any, **__: Any) -> Any:
+        """Make the shared table, as :func:`mlssocial.create_table` does."""
+        return create_table()
+
+    @classmethod
+    def declaration(cls) -> Mapping[str, Any]:
+        """Give what the models declare of the table: keys, attribute types and indexes."""
+        return cast("Mapping[str, Any]", cls._get_schema())
+
+    @classmethod
+    def exists(cls) -> bool:
+        """Tell whether the table is there."""
+        return table.describe() is not None
+
+    @classmethod
+    def _get_connection(cls) -> TableConnection:
+        definition = cls.declaration()
+        return PynamoTable(
+            MetaTable(
+                {
+                    "TableName": cls.Meta.table_name,
+                    "KeySchema": definition["key_schema"],
+                    "AttributeDefinitions": definition["attribute_definitions"],
+                    "GlobalSecondaryIndexes": [
+                        {"IndexName": index["index_name"], "KeySchema": index["key_schema"]}
+                        for index in definition["global_secondary_indexes"]
+                    ],
+                }
+            )
+        )
+
+    # Between rows and instances
+
+    @classmethod
+    def _instantiate(cls, attribute_values: WireMap) -> Self:
+        """Make an instance of a row: of its own class, or of Item where that is another application's."""
+        found: type[Item] = cls._get_discriminator_class(attribute_values) or Item
+        if not issubclass(found, cls):
+            key = (attribute_values[schema.PK]["S"], attribute_values[schema.SK]["S"])
+            kind = writes.entity_type(attribute_values) or "row without EntityType"
+            raise InvalidItemError(f"read {cls.__name__}", key, f"the item there is a {kind}")
+        item = found.__new__(found)
+        item._take(attribute_values)  # noqa: SLF001  its own class
+        return item
+
+    def _take(self, row: WireMap) -> None:
+        """Take over a stored row. What the class does not declare, or not with that type, stays as it came in *raw*."""
+        self.raw, self.attribute_values = {}, {}
+        self._seen = {name: row[name] for name in (schema.UPDATED_AT, schema.WRITE_ID) if name in row}
+        self._partial = isinstance(row, PartialRow)
+        for name, value in row.items():
+            attribute = self._declared(name)
+            if attribute is None or attribute.attr_type not in value:
+                self.raw[name] = value
+            elif name == schema.ENTITY_TYPE:
+                self.attribute_values["entity_type"] = value["S"]
+            elif name != schema.DATA:
+                try:
+                    python_name = self._dynamo_to_python_attr(name)
+                    self.attribute_values[python_name] = attribute.deserialize(value[attribute.attr_type])
+                except (ValueError, OverflowError):
+                    self.raw[name] = value
+        if self.entity is not None and not self._partial:
+            self.attribute_values["data"] = self.entity.decode(f"read {self.entity.name}", row)
+
+    @classmethod
+    def _declared(cls, name: str) -> Attribute[Any] | None:
+        return cls.get_attributes().get(cls._dynamo_to_python_attr(name))
+
+    def _writable(self, verb: str) -> tuple[Entity[Any], tuple[Any, ...]]:
+        key = (self.pk, self.sk)
+        if self.entity is None:
+            raise WrongEntityError(f"{verb} item", key, found=str(self.entity_type))
+        if self._partial and verb == "save":
+            reason = "it was read in part, and would lose the rest; refresh() it first"
+            raise InvalidItemError(f"save {self.entity.name}", key, reason)
+        return self.entity, self.entity.parse(*key)
+
+
+class Listing(Item, discriminator=schema.LISTING.name):
+    """A property, as its MLS describes it. Access patterns 1, 2 and 3."""
+
+    class DoesNotExist(ItemDoesNotExist):
+        """The listing is not there."""
+
+    entity = schema.LISTING
+    data = DataAttribute(schema.LISTING)
+    mls_number_index = MLSNumberIndex()
+    status_index = StatusIndex()
+    objects: ClassVar[ListingManager] = ListingManager()
+
+    @property
+    def listing_id(self) -> str:
+        """The listing's id, out of the sort key."""
+        return keys.parse_listing_keys(self.pk, self.sk).listing_id
+
+
+class MLSConnection(Item, discriminator=schema.MLS_CONNECTION.name):
+    """A user's access to an MLS feed. Access patterns 7 and 8."""
+
+    class DoesNotExist(ItemDoesNotExist):
+        """The connection is not there."""
+
+    entity = schema.MLS_CONNECTION
+    data = DataAttribute(schema.MLS_CONNECTION)
+    sync_queue_index = SyncQueueIndex()
+    objects: ClassVar[MLSConnectionManager] = MLSConnectionManager()
+
+    @property
+    def connection_id(self) -> str:
+        """The connection's id, out of the sort key."""
+        return keys.parse_mls_connection_keys(self.pk, self.sk).connection_id
+
+
+class SocialConnection(Item, discriminator=schema.SOCIAL_CONNECTION.name):
+    """A user's access to a social platform, one a platform. Access patterns 6 and 9."""
+
+    class DoesNotExist(ItemDoesNotExist):
+        """The connection is not there."""
+
+    entity = schema.SOCIAL_CONNECTION
+    data = DataAttribute(schema.SOCIAL_CONNECTION)
+    token_expiry_index = TokenExpiryIndex()
+    objects: ClassVar[SocialConnectionManager] = SocialConnectionManager()
+
+    @property
+    def platform(self) -> Platform | str:
+        """The platform in lower case, out of the sort key."""
+        return Platform.named(keys.parse_social_connection_keys(self.pk, self.sk).platform.lower())
+
+
+class SocialPost(Item, discriminator=schema.SOCIAL_POST.name):
+    """A post on a platform, of a listing or of none. Access patterns 4 and 10."""
+
+    class DoesNotExist(ItemDoesNotExist):
+        """The post is not there."""
+
+    entity = schema.SOCIAL_POST
+    data = DataAttribute(schema.SOCIAL_POST)
+    listing_post_index = ListingPostIndex()
+    unpublish_queue_index = UnpublishQueueIndex()
+    objects: ClassVar[SocialPostManager] = SocialPostManager()
+
+    @property
+    def post_id(self) -> str:
+        """The post's id, out of the sort key."""
+        return keys.parse_social_post_keys(self.pk, self.sk).post_id
+
+
+class PerformanceMetrics(Item, discriminator=schema.PERFORMANCE_METRICS.name):
+    """A listing's figures of one day. Access pattern 5."""
+
+    class DoesNotExist(ItemDoesNotExist):
+        """There are no figures of that day."""
+
+    entity = schema.PERFORMANCE_METRICS
+    data = DataAttribute(schema.PERFORMANCE_METRICS)
+    objects: ClassVar[PerformanceMetricsManager] = PerformanceMetricsManager()
+
+    @property
+    def listing_id(self) -> str:
+        """The listing's id, out of the sort key."""
+        return keys.parse_performance_metrics_keys(self.pk, self.sk).listing_id
+
+    @property
+    def date(self) -> date:
+        """The day, out of the sort key."""
+        return keys.parse_performance_metrics_keys(self.pk, self.sk).date
+
+
+def create_table(*, wait_seconds: float = 60) -> bool:
+    """
+    Make the shared table with GSI1, GSI2 and TTL, on demand, and wait until it can be used.
+
+    Does nothing where it stands, but for switching TTL on. True if it was made.
+
+    Raises:
+        StoreError: DynamoDB refused, or the table was not ready after *wait_seconds*.
+    """
+    return table.create(Item.declaration(), wait_seconds=wait_seconds)
+
+
+def check_table() -> list[str]:
+    """
+    Compare the live table with the declaration, and name each difference; an empty list means that all is well.
+
+    Further indexes are fine: the table is shared. Two control-plane requests, no capacity.
+    """
+    return table.differences(Item.declaration())
+
+
+def _refuse(what: str, instead: str) -> NoReturn:
+    raise ConfigurationError(f"{what} would leave index keys behind; use {instead}")

@@ -1,0 +1,190 @@
+"""
+How each entity lies in the table: its name, payload, keys, and the fields that its index keys and key fields repeat.
+
+This is the one place from which index keys are computed, for every kind of write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Generic, TypeVar
+
+from . import keys
+from .codec import CodecError, WireMap, decode, dump, encode, load, wire_name
+from .entities import (
+    ListingData,
+    MLSConnectionData,
+    Payload,
+    PerformanceMetricsData,
+    SocialConnectionData,
+    SocialPostData,
+)
+from .exceptions import InvalidItemError, InvalidKeyError
+
+D = TypeVar("D", bound=Payload)
+
+PK, SK, ENTITY_TYPE, DATA = "PK", "SK", "EntityType", "Data"
+CREATED_AT, UPDATED_AT, TTL, WRITE_ID = "CreatedAt", "UpdatedAt", "TTL", "WriteId"
+INDEX_ATTRIBUTES: Mapping[str, str] = {"gsi1pk": "GSI1PK", "gsi1sk": "GSI1SK", "gsi2pk": "GSI2PK", "gsi2sk": "GSI2SK"}
+"""The indexes' key attributes, by their names in :class:`keys.Keys`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entity(Generic[D]):
+    """
+    One of the five entities.
+
+    Attributes:
+        name: Its EntityType.
+        payload: What stands in its Data.
+        make_keys: All keys from the ids and the index fields' values.
+        parse: The ids from PK and SK.
+        id_names: The ids' names, in their order.
+        index_fields: The payload's fields that index keys are made of; the id-like ones can be unfit for a key.
+        key_fields: Payload fields that repeat a part of the key, with that part's name among the ids.
+    """
+
+    name: str
+    payload: type[D]
+    make_keys: Callable[..., keys.Keys]
+    parse: Callable[[str, str], tuple[Any, ...]]
+    id_names: tuple[str, ...]
+    index_fields: tuple[str, ...] = ()
+    key_fields: Mapping[str, str] = field(default_factory=dict)
+
+    def keys(self, ids: tuple[Any, ...]) -> tuple[str, str]:
+        """Give PK and SK; InvalidKeyError where an id cannot go into them."""
+        made = self.make_keys(*ids)
+        return made.pk, made.sk
+
+    def index_keys(self, ids: tuple[Any, ...], data: WireMap, given: frozenset[str] | None = None) -> WireMap:
+        """
+        Compute the index attributes that an item has to carry; what is not in the answer it must not carry.
+
+        Args:
+            ids: The ids, as :attr:`parse` gives them.
+            data: The item's Data as it will be.
+            given: The fields that the caller gives, all of them if None. What cannot go into a key is refused there; a value
+                that another writer stored leaves its index without keys instead.
+        """
+        values = {name: _plain(data.get(wire_name(self.payload, name))) for name in self.index_fields}
+        while True:
+            try:
+                made = self.make_keys(*ids, **values)
+                break
+            except InvalidKeyError as error:
+                unfit = self._unfit(error.part, values)
+                if given is None or not unfit or unfit & given:
+                    raise
+                values |= dict.fromkeys(unfit)
+        return {
+            attribute: {"S": key} for name, attribute in INDEX_ATTRIBUTES.items() if (key := getattr(made, name)) is not None
+        }
+
+    def _unfit(self, part: str, values: Mapping[str, Any]) -> frozenset[str]:
+        """Find the fields to leave out when *part*, an argument or an assembled key, was refused."""
+        parts = {"GSI1PK": {"mls_provider", "mls_number", "listing_id"}, "GSI2SK": {"status"}}.get(part, {part})
+        return frozenset(name for name in self.index_fields if name in parts and values[name] is not None)
+
+    def encode(self, operation: str, ids: tuple[Any, ...], payload: object) -> WireMap:
+        """
+        Make Data of a caller's payload, with the fields that repeat the key filled in.
+
+        InvalidItemError if it is another entity's payload, contradicts the key, or was changed to what cannot be stored.
+        """
+        key = self.keys(ids)
+        if not isinstance(payload, self.payload):
+            raise InvalidItemError(operation, key, f"{self.payload.__name__} is needed, not {type(payload).__name__}")
+        try:
+            data = dump(payload)
+        except CodecError as error:
+            raise InvalidItemError(operation, key, str(error), fields=error.fields) from None
+        for name, part in self.key_fields.items():
+            wire, of_key = wire_name(self.payload, name), getattr(self.parse(*key), part)
+            if data.get(wire, _NULL) == _NULL:
+                data[wire] = encode(_repeated(of_key, part))
+            elif not _same(_plain(data[wire]), of_key, part):
+                reason = f"{wire} is {_plain(data[wire])!r} in the payload; the key says {_repeated(of_key, part)!r}"
+                raise InvalidItemError(operation, key, reason, fields=(wire,))
+        return data
+
+    def decode(self, operation: str, item: WireMap) -> D:
+        """Make the payload of a stored item; InvalidItemError if its key or its Data is not this entity's."""
+        key = (item[PK]["S"], item[SK]["S"])
+        try:
+            self.parse(*key)
+            data = item.get(DATA, {})
+            if "M" not in data:
+                raise CodecError("Data is no map", (DATA,))
+            return load(self.payload, data["M"])
+        except CodecError as error:
+            raise InvalidItemError(operation, key, str(error), fields=error.fields) from None
+        except InvalidKeyError as error:
+            raise InvalidItemError(operation, key, str(error)) from None
+
+
+_NULL = {"NULL": True}
+
+
+def _plain(value: dict[str, Any] | None) -> Any:
+    """Give a scalar of Data as Python; null, empty text and what no key can be made of as None."""
+    if value is None or not (value.keys() & {"S", "N"}):
+        return None
+    plain = decode(value)
+    return int(plain) if "N" in value else plain or None
+
+
+def _repeated(part: Any, name: str) -> str:
+    """Write a part of the key as Data repeats it: platforms in lower case."""
+    return part.isoformat() if isinstance(part, date) else part.lower() if name == "platform" else str(part)
+
+
+def _same(stored: Any, part: Any, name: str) -> bool:
+    return isinstance(stored, str) and _repeated(stored, name) == _repeated(part, name)
+
+
+LISTING = Entity(
+    "Listing",
+    ListingData,
+    keys.listing_keys,
+    keys.parse_listing_keys,
+    keys.ListingKey._fields,
+    index_fields=("mls_provider", "mls_number", "status", "list_date"),
+)
+MLS_CONNECTION = Entity(
+    "MLSConnection",
+    MLSConnectionData,
+    keys.mls_connection_keys,
+    keys.parse_mls_connection_keys,
+    keys.MLSConnectionKey._fields,
+    index_fields=("last_synced_at",),
+    key_fields={"id": "connection_id", "user_id": "user_id"},
+)
+SOCIAL_CONNECTION = Entity(
+    "SocialConnection",
+    SocialConnectionData,
+    keys.social_connection_keys,
+    keys.parse_social_connection_keys,
+    keys.SocialConnectionKey._fields,
+    index_fields=("expires_at",),
+    key_fields={"platform": "platform", "user_id": "user_id"},
+)
+SOCIAL_POST = Entity(
+    "SocialPost",
+    SocialPostData,
+    keys.social_post_keys,
+    keys.parse_social_post_keys,
+    keys.SocialPostKey._fields,
+    index_fields=("listing_id", "status", "unpublish_requested_at"),
+    key_fields={"post_id": "post_id"},
+)
+PERFORMANCE_METRICS = Entity(
+    "PerformanceMetrics",
+    PerformanceMetricsData,
+    keys.performance_metrics_keys,
+    keys.parse_performance_metrics_keys,
+    keys.PerformanceMetricsKey._fields,
+    key_fields={"listing_id": "listing_id", "date": "date"},
+)

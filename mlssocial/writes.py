@@ -1,0 +1,325 @@
+"""
+The write engine: every write to the table goes through it.
+
+It works on attribute values. Each write computes the index keys anew, sets UpdatedAt and a fresh WriteId, and is conditional:
+an update or delete never touches another entity's item, nor one whose TTL has passed. What failed is told apart by the item
+that DynamoDB shows in its refusal, and a write whose answer was lost is looked up by its WriteId, never guessed at.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from .changes import Changes, Path
+from .codec import MAX_ITEM_BYTES, CodecError, WireMap, item_size, number_text
+from .connection import AnswerLostError, RefusedError, store
+from .exceptions import (
+    InvalidItemError,
+    ItemAlreadyExistsError,
+    ItemError,
+    ItemNotFoundError,
+    OutcomeUnknownError,
+    StaleItemError,
+    WrongEntityError,
+)
+from .schema import CREATED_AT, DATA, ENTITY_TYPE, INDEX_ATTRIBUTES, PK, SK, TTL, UPDATED_AT, WRITE_ID, Entity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ATTEMPTS = 25
+"""How often an update that met other writers is made anew before it gives up."""
+
+
+def create(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap) -> WireMap:
+    """Write a new item and give it; ItemAlreadyExistsError if it is there. One request."""
+    write = _Write.new("create", entity, ids)
+    item = write.item(data)
+    expression = Expression()
+    absent = f"attribute_not_exists({expression.path((PK,))}) OR NOT {expression.not_expired(write.now)}"
+    try:
+        write.send("PutItem", expression, absent, Item=item)
+    except RefusedError:
+        reason = "it exists already; use update(), or save() to overwrite"
+        raise ItemAlreadyExistsError(write.operation, write.key, reason) from None
+    return item
+
+
+def save(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap, *, seen: WireMap | None = None) -> WireMap:
+    """
+    Write an item whole, whether it was there or not, and give it as it is now. One request.
+
+    Data is replaced; CreatedAt and attributes that no model declares are kept. With *seen*, the item as it was read, the write
+    is refused with StaleItemError if it has changed since.
+    """
+    write = _Write.new("save", entity, ids)
+    item = write.item(data, given=None if seen is None else frozenset())
+    expression = Expression()
+    if seen is None:
+        condition = f"attribute_not_exists({expression.path((PK,))}) OR {expression.alive(entity, write.now)}"
+    else:
+        condition = f"{expression.alive(entity, write.now)} AND {expression.unchanged(seen)}"
+    try:
+        return write.send("UpdateItem", expression, condition, UpdateExpression=_replace_all(expression, item))
+    except RefusedError as refused:
+        if seen is None and refused.item is not None and expired(refused.item, write.now):
+            return create(entity, ids, data)  # what has expired is gone, its CreatedAt and TTL with it
+        raise write.refusal(refused.item) or write.stale() from None
+
+
+def update(entity: Entity[Any], ids: tuple[Any, ...], changes: Changes) -> WireMap:
+    """
+    Change some fields of an item and give it as it is now; ItemNotFoundError if it is not there.
+
+    One request; a consistent read before it where index keys depend on fields that are not given. Another writer that comes
+    between is noticed, and the update is made anew on what that one left.
+    """
+    write = _Write.new("update", entity, ids)
+    old: WireMap | None = None
+    if changes.touches_index(entity) and not changes.decide_index(entity):
+        old = read(entity, ids, consistent=True)
+        if old is None:
+            raise write.missing()
+    for _ in range(ATTEMPTS):
+        try:
+            return _update_once(write, changes, old)
+        except RefusedError as refused:
+            error = write.refusal(refused.item)
+            if error is not None:
+                raise error from None
+            old = refused.item
+    raise write.stale()
+
+
+def delete(entity: Entity[Any], ids: tuple[Any, ...], *, seen: WireMap | None = None) -> bool:
+    """Delete an item; False if it was not there. With *seen*, StaleItemError if it has changed since. One request."""
+    write = _Write.new("delete", entity, ids)
+    expression = Expression()
+    condition = expression.alive(entity, write.now)
+    if seen is not None:
+        condition += f" AND {expression.unchanged(seen)}"
+    try:
+        write.send("DeleteItem", expression, condition)
+    except RefusedError as refused:
+        error = write.refusal(refused.item)
+        if isinstance(error, ItemNotFoundError):
+            return False
+        raise error or write.stale() from None
+    return True
+
+
+def read(entity: Entity[Any], ids: tuple[Any, ...], *, consistent: bool) -> WireMap | None:
+    """Read an item; None where it is not there or its TTL has passed. One request."""
+    pk, sk = entity.keys(ids)
+    key = {PK: {"S": pk}, SK: {"S": sk}}
+    table = store()
+    answer = table.call("GetItem", {"TableName": table.table_name, "Key": key, "ConsistentRead": consistent})
+    item: WireMap | None = answer.get("Item")
+    if item is None or expired(item, now_millis()):
+        return None
+    if entity_type(item) != entity.name:
+        raise WrongEntityError(f"get {entity.name}", (pk, sk), found=entity_type(item))
+    return item
+
+
+def now_millis() -> int:
+    """Give the time, in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def expired(item: Mapping[str, Any], now: int) -> bool:
+    """Tell whether an item's TTL has passed; DynamoDB may return it for days after."""
+    ttl = item.get(TTL, {}).get("N")
+    return ttl is not None and Decimal(ttl) <= now // 1000
+
+
+def entity_type(item: Mapping[str, Any]) -> str | None:
+    """Give an item's EntityType, None where it has none."""
+    found: str | None = item.get(ENTITY_TYPE, {}).get("S")
+    return found
+
+
+@dataclass(slots=True)
+class Expression:
+    """Names and values of a request's expressions, each under a placeholder: no field's name is ever syntax."""
+
+    names: dict[str, str] = field(default_factory=dict)
+    values: WireMap = field(default_factory=dict)
+
+    def path(self, parts: Iterable[str]) -> str:
+        """Give a document path in placeholders."""
+        return ".".join(f"#{self.names.setdefault(part, f'n{len(self.names)}')}" for part in parts)
+
+    def value(self, value: dict[str, Any]) -> str:
+        """Give a placeholder for a value."""
+        placeholder = f":v{len(self.values)}"
+        self.values[placeholder] = value
+        return placeholder
+
+    def alive(self, entity: Entity[Any], now: int) -> str:
+        """Give the condition of every update and delete: an item of this entity, whose TTL has not passed."""
+        return f"({self.path((ENTITY_TYPE,))} = {self.value({'S': entity.name})} AND {self.not_expired(now)})"
+
+    def not_expired(self, now: int) -> str:
+        """Give the condition that an item's TTL, in epoch seconds, has not passed."""
+        ttl = self.path((TTL,))
+        return f"(attribute_not_exists({ttl}) OR {ttl} > {self.value({'N': str(now // 1000)})})"
+
+    def unchanged(self, item: WireMap) -> str:
+        """Give the condition that an item's version, the pair (UpdatedAt, WriteId), is the one that *item* has."""
+        return " AND ".join(self._same(name, item.get(name)) for name in (UPDATED_AT, WRITE_ID))
+
+    def of_type(self, path: Path, kind: str) -> str:
+        """Give the condition that *path* holds a value of this type."""
+        return f"attribute_type({self.path(path)}, {self.value({'S': kind})})"
+
+    def empty(self, path: Path) -> str:
+        """Give the condition that *path* is missing or null."""
+        return f"(attribute_not_exists({self.path(path)}) OR {self.of_type(path, 'NULL')})"
+
+    def missing_or_number(self, path: Path) -> str:
+        """Give the condition that a number can be added at *path*."""
+        return f"(attribute_not_exists({self.path(path)}) OR {self.of_type(path, 'N')})"
+
+    def request(self) -> dict[str, Any]:
+        """Give the request's members."""
+        names = {f"#{placeholder}": name for name, placeholder in self.names.items()}
+        return {"ExpressionAttributeNames": names, "ExpressionAttributeValues": self.values}
+
+    def _same(self, name: str, value: dict[str, Any] | None) -> str:
+        path = self.path((name,))
+        return f"attribute_not_exists({path})" if value is None else f"{path} = {self.value(value)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """One write: what it is, when, and the nonce by which it recognises itself."""
+
+    operation: str
+    entity: Entity[Any]
+    ids: tuple[Any, ...]
+    key: tuple[str, str]
+    now: int
+    write_id: str
+
+    @classmethod
+    def new(cls, verb: str, entity: Entity[Any], ids: tuple[Any, ...]) -> _Write:
+        return cls(f"{verb} {entity.name}", entity, ids, entity.keys(ids), now_millis(), secrets.token_urlsafe(12))
+
+    def item(self, data: WireMap, *, given: frozenset[str] | None = None) -> WireMap:
+        """Make a whole item of Data; InvalidItemError if it passes 400 KB."""
+        now = {"N": str(self.now)}
+        item: WireMap = {
+            PK: {"S": self.key[0]},
+            SK: {"S": self.key[1]},
+            ENTITY_TYPE: {"S": self.entity.name},
+            DATA: {"M": data},
+            CREATED_AT: now,
+            UPDATED_AT: now,
+            WRITE_ID: {"S": self.write_id},
+            **self.entity.index_keys(self.ids, data, given),
+        }
+        if (size := item_size(item)) > MAX_ITEM_BYTES:
+            largest = max(data, key=lambda name: item_size({name: data[name]}))
+            reason = f"{size:,} bytes, and DynamoDB takes {MAX_ITEM_BYTES:,}; the largest field is {largest}"
+            raise InvalidItemError(self.operation, self.key, reason, fields=(largest,))
+        return item
+
+    def send(self, operation: str, expression: Expression, condition: str, **request: Any) -> WireMap:
+        """Send the write; RefusedError if its condition fails, OutcomeUnknownError if nobody can tell."""
+        table = store()
+        if "Item" not in request:
+            request["Key"] = {PK: {"S": self.key[0]}, SK: {"S": self.key[1]}}
+        if operation == "UpdateItem":
+            request["ReturnValues"] = "ALL_NEW"
+        members = {
+            "TableName": table.table_name,
+            "ConditionExpression": condition,
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            **expression.request(),
+            **request,
+        }
+        try:
+            answer = table.call(operation, members)
+        except AnswerLostError as lost:
+            return self._settle(lost)
+        attributes: WireMap = answer.get("Attributes", {})
+        return attributes
+
+    def _settle(self, lost: AnswerLostError) -> WireMap:
+        """Find out by a consistent read whether a write whose answer was lost was applied."""
+        item = read(self.entity, self.ids, consistent=True)
+        if item is not None and item.get(WRITE_ID) == {"S": self.write_id}:
+            return item
+        reason = f"the answer was lost ({lost}), and the item does not show this write; read it before you try again"
+        raise OutcomeUnknownError(self.operation, self.key, reason) from lost
+
+    def refusal(self, item: WireMap | None) -> ItemError | None:
+        """Say why the item that DynamoDB showed was refused: missing or another entity's; None if it is neither."""
+        if item is None or expired(item, self.now):
+            return self.missing()
+        if entity_type(item) != self.entity.name:
+            return WrongEntityError(self.operation, self.key, found=entity_type(item))
+        return None
+
+    def missing(self) -> ItemNotFoundError:
+        return ItemNotFoundError(self.operation, self.key, "it does not exist; create() it first")
+
+    def stale(self) -> StaleItemError:
+        return StaleItemError(self.operation, self.key, "it has changed since it was read; read it and try again")
+
+
+def _replace_all(expression: Expression, item: WireMap) -> str:
+    """Set every attribute of *item* but its key, keep CreatedAt, and drop the index keys that it does not have."""
+    sets = [
+        f"{path} = {_kept(name, path, expression.value(value))}"
+        for name, value in item.items()
+        if name not in {PK, SK}
+        for path in (expression.path((name,)),)
+    ]
+    removes = [expression.path((name,)) for name in INDEX_ATTRIBUTES.values() if name not in item]
+    return _update_expression(sets, removes)
+
+
+def _kept(name: str, path: str, value: str) -> str:
+    return f"if_not_exists({path}, {value})" if name == CREATED_AT else value
+
+
+def _update_once(write: _Write, changes: Changes, old: WireMap | None) -> WireMap:
+    data = None if old is None else old.get(DATA, {}).get("M", {})
+    try:
+        resolved = changes.resolve(data)
+    except CodecError as error:
+        raise InvalidItemError(write.operation, write.key, str(error), fields=error.fields) from None
+    expression = Expression()
+    path = expression.path
+    sets = [f"{path((DATA, *at))} = {expression.value(value)}" for at, value in resolved.sets.items()]
+    sets += [_addition(expression, (DATA, *at), amount) for at, amount in resolved.adds.items()]
+    removes = [path((DATA, *at)) for at in resolved.removes]
+    conditions = [expression.alive(write.entity, write.now)]
+    conditions += [expression.of_type((DATA, *at), "M") for at in resolved.maps]
+    conditions += [expression.empty((DATA, *at)) for at in resolved.absent]
+    conditions += [expression.missing_or_number((DATA, *at)) for at in resolved.adds]
+    if changes.touches_index(write.entity):
+        index = write.entity.index_keys(write.ids, changes.after(data or {}), changes.fields)
+        sets += [f"{path((name,))} = {expression.value(value)}" for name, value in index.items()]
+        removes += [path((name,)) for name in INDEX_ATTRIBUTES.values() if name not in index]
+        if old is not None:
+            conditions.append(expression.unchanged(old))
+    sets.append(f"{path((UPDATED_AT,))} = {expression.value({'N': str(write.now)})}")
+    sets.append(f"{path((WRITE_ID,))} = {expression.value({'S': write.write_id})}")
+    return write.send("UpdateItem", expression, " AND ".join(conditions), UpdateExpression=_update_expression(sets, removes))
+
+
+def _addition(expression: Expression, path: Path, amount: dict[str, Any]) -> str:
+    # ADD takes top-level attributes only: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.UpdateExpressions.html
+    at = expression.path(path)
+    return f"{at} = if_not_exists({at}, {expression.value({'N': number_text(0)})}) + {expression.value(amount)}"
+
+
+def _update_expression(sets: list[str], removes: list[str]) -> str:
+    return f"SET {', '.join(sets)}" + (f" REMOVE {', '.join(removes)}" if removes else "")
