@@ -28,14 +28,20 @@ class MomentAttribute(Attribute[datetime]):
         return from_epoch_millis(int(value))
 
 
-class SecondsAttribute(Attribute[int]):
+class TextAttribute(Attribute[str | None]):
+    """Text that may be missing. PynamoDB's own UnicodeAttribute is typed as if it never were."""
+
+    attr_type = "S"
+
+
+class SecondsAttribute(Attribute[int | None]):
     """Epoch seconds, as DynamoDB's TTL wants them."""
 
     attr_type = "N"
 
-    def serialize(self, value: int) -> str:
+    def serialize(self, value: int | None) -> str | None:
         """Write the number."""
-        return str(int(value))
+        return None if value is None else str(value)
 
     def deserialize(self, value: str) -> int:
         """Read the number."""

@@ -11,6 +11,9 @@ from pynamodb.models import Model
 if TYPE_CHECKING:
     pass
 
+if TYPE_CHECKING:
+    from .models import Listing, MLSConnection, SocialConnection, SocialPost  # noqa: F401  named in the bases below
+
 M = TypeVar("M", bound=Model)
 
 

@@ -18,7 +18,7 @@ from pynamodb.exceptions import DoesNotExist as PynamoDoesNotExist
 from pynamodb.models import Model
 
 from . import keys, schema, table, writes
-from .attributes import DataAttribute, EntityTypeAttribute, MomentAttribute, SecondsAttribute
+from .attributes import DataAttribute, EntityTypeAttribute, MomentAttribute, SecondsAttribute, TextAttribute
 from .codec import WireMap
 from .connection import PartialRow, PynamoTable
 from .entities import Platform
@@ -74,14 +74,14 @@ class Item(Model):
     entity_type = EntityTypeAttribute(attr_name=schema.ENTITY_TYPE)
     created_at = MomentAttribute(attr_name=schema.CREATED_AT, null=True)
     updated_at = MomentAttribute(attr_name=schema.UPDATED_AT, null=True)
-    gsi1pk = UnicodeAttribute(attr_name="GSI1PK", null=True)
-    gsi1sk = UnicodeAttribute(attr_name="GSI1SK", null=True)
-    gsi2pk = UnicodeAttribute(attr_name="GSI2PK", null=True)
-    gsi2sk = UnicodeAttribute(attr_name="GSI2SK", null=True)
+    gsi1pk = TextAttribute(attr_name="GSI1PK", null=True)
+    gsi1sk = TextAttribute(attr_name="GSI1SK", null=True)
+    gsi2pk = TextAttribute(attr_name="GSI2PK", null=True)
+    gsi2sk = TextAttribute(attr_name="GSI2SK", null=True)
     ttl = SecondsAttribute(attr_name=schema.TTL, null=True)
-    lease_id = UnicodeAttribute(attr_name="LeaseId", null=True)
+    lease_id = TextAttribute(attr_name="LeaseId", null=True)
     lease_until = MomentAttribute(attr_name="LeaseUntil", null=True)
-    write_id = UnicodeAttribute(attr_name=schema.WRITE_ID, null=True)
+    write_id = TextAttribute(attr_name=schema.WRITE_ID, null=True)
 
     entity: ClassVar[Entity[Any] | None] = None
     objects: ClassVar[Any] = ItemManager()
