@@ -166,7 +166,8 @@ def encode(value: Any, path: tuple[str, ...] = ()) -> AttributeValue:
 
 def number_text(number: Decimal | int) -> str:
     """Write a number as DynamoDB itself does: plain notation, no trailing zeros. ValueError if it cannot hold it exactly."""
-    return format(_EXACT.normalize(check_number(Decimal(number))), "f")
+    exact = check_number(Decimal(number))
+    return format(_EXACT.normalize(exact), "f") if exact else "0"  # zero has no sign in DynamoDB
 
 
 def _encode_scalar(value: Any) -> AttributeValue:

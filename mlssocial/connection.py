@@ -185,7 +185,7 @@ class Store:
             read_timeout=self.settings.read_timeout,
             max_pool_connections=int(self.settings.max_pool_connections),
             parameter_validation=False,  # requests are built here, from values that were checked where they entered
-            retries={"total_max_attempts": 1},
+            retries={"mode": "standard", "total_max_attempts": 1},  # in its legacy mode DynamoDB has ten all the same
             user_agent_extra="mlssocial",
         )
 
