@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 
 class MLSSocialError(Exception):
-    """Any error of this package."""
+    """Any error of this package. Errors cross processes: they pickle with their message and attributes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
 
 
 class ConfigurationError(MLSSocialError, RuntimeError):
@@ -52,9 +55,6 @@ class InvalidKeyError(MLSSocialError, ValueError):
         super().__init__(f"{part}: {reason}")
         self.part = part
         self.reason = reason
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.part, self.reason)
 
 
 class InvalidCursorError(MLSSocialError, ValueError):
@@ -76,9 +76,6 @@ class ItemError(MLSSocialError):
         self.operation = operation
         self.key = key
         self.reason = reason
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self.__dict__)
 
 
 class InvalidItemError(ItemError, ValueError):
@@ -170,9 +167,6 @@ class StoreError(MLSSocialError):
         super().__init__(message)
         self.code = code
         self.request_id = request_id
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self.__dict__)
 
 
 class UnreadableItemWarning(UserWarning):

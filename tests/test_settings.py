@@ -1,0 +1,106 @@
+"""Configuration: from the environment, from configure(), and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mlssocial import ConfigurationError, Listing, Settings, configure
+from mlssocial.connection import store
+from mlssocial.settings import current, table_settings
+
+
+class TestEnvironment:
+    def test_all_settings(self) -> None:
+        """Every setting can come from the environment."""
+        environment = {
+            "MLSSOCIAL_TABLE_NAME": "homes",
+            "MLSSOCIAL_REGION": "us-west-2",
+            "MLSSOCIAL_ENDPOINT_URL": "http://localhost:8000",
+            "MLSSOCIAL_PROFILE": "dev",
+            "MLSSOCIAL_DEADLINE": "2.5",
+            "MLSSOCIAL_CONNECT_TIMEOUT": "1",
+            "MLSSOCIAL_READ_TIMEOUT": "3",
+            "MLSSOCIAL_MAX_POOL_CONNECTIONS": "4",
+            "PATH": "/bin",
+        }
+        assert Settings.from_env(environment) == Settings(
+            table_name="homes",
+            region="us-west-2",
+            endpoint_url="http://localhost:8000",
+            profile="dev",
+            deadline=2.5,
+            connect_timeout=1.0,
+            read_timeout=3.0,
+            max_pool_connections=4,
+        )
+
+    def test_an_empty_variable_is_none(self) -> None:
+        """A variable that is set to nothing is as good as not set."""
+        assert Settings.from_env({"MLSSOCIAL_TABLE_NAME": "", "MLSSOCIAL_REGION": ""}) == Settings()
+
+    @pytest.mark.parametrize(
+        ("name", "value", "message"),
+        [
+            ("MLSSOCIAL_TABEL_NAME", "x", "no such setting; there are .*MLSSOCIAL_TABLE_NAME"),
+            ("MLSSOCIAL_DEADLINE", "soon", "MLSSOCIAL_DEADLINE: a number"),
+            ("MLSSOCIAL_MAX_POOL_CONNECTIONS", "1.5", "a number"),
+            ("MLSSOCIAL_READ_TIMEOUT", "-1", "read_timeout: a number above zero"),
+        ],
+    )
+    def test_refusals(self, name: str, value: str, message: str) -> None:
+        """An unknown variable and a value that is no number are refused by name."""
+        with pytest.raises(ConfigurationError, match=message):
+            Settings.from_env({name: value})
+
+    def test_is_the_start_of_configure(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """configure() changes what the environment says, and nothing else."""
+        monkeypatch.setenv("MLSSOCIAL_TABLE_NAME", "from-env")
+        monkeypatch.setenv("MLSSOCIAL_REGION", "eu-west-1")
+        assert current().table_name == "from-env"
+        made = configure(table_name="homes")
+        assert (made.table_name, made.region, current()) == ("homes", "eu-west-1", made)
+
+
+class TestConfigure:
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"tabel_name": "x"}, "tabel_name: no such setting; there are connect_timeout"),
+            ({"deadline": 0}, "deadline"),
+            ({"deadline": "10"}, "deadline"),
+            ({"max_pool_connections": True}, "max_pool_connections"),
+            ({"read_timeout": float("inf")}, "read_timeout"),
+            ({"region": 7}, "region: a string"),
+        ],
+    )
+    def test_refusals(self, changes: dict[str, Any], message: str) -> None:
+        """What cannot work is refused by name, and what was in force stays."""
+        configure(table_name="before")
+        with pytest.raises(ConfigurationError, match=message):
+            configure(**changes)
+        assert current().table_name == "before"
+
+    def test_a_whole_settings(self) -> None:
+        """A Settings object can be taken over, with changes."""
+        assert configure(Settings(table_name="a", region="r"), region="s") == Settings(table_name="a", region="s")
+
+    def test_nothing_configured(self) -> None:
+        """Without a table every use says what to do."""
+        with pytest.raises(ConfigurationError, match=r"mlssocial\.configure\(table_name=.*MLSSOCIAL_TABLE_NAME.*local:"):
+            Listing.objects.find("u", "l")
+
+    def test_the_embedded_engine_needs_no_name(self) -> None:
+        """The embedded engine's table is called mlssocial unless it is named."""
+        configure(endpoint_url="local:")
+        assert table_settings().table_name == "mlssocial"
+        assert configure(endpoint_url="local:x", table_name="homes").table_name == "homes"
+
+    def test_takes_effect_at_once(self) -> None:
+        """Each configuration has a connection of its own; the same one keeps it."""
+        configure(table_name="a", endpoint_url="local:")
+        first = store()
+        assert store() is first
+        configure(table_name="a", endpoint_url="local:")
+        assert store() is not first
