@@ -84,7 +84,7 @@ class Item(Model):
     write_id = TextAttribute(attr_name=schema.WRITE_ID, null=True)
 
     entity: ClassVar[Entity[Any] | None] = None
-    objects: ClassVar[Any] = ItemManager()
+    objects: ClassVar[ItemManager] = ItemManager()
     raw: WireMap
 
     def __init__(self, hash_key: Any = None, range_key: Any = None, **attributes: Any) -> None:
@@ -270,7 +270,7 @@ class Listing(Item, discriminator=schema.LISTING.name):
     data = DataAttribute(schema.LISTING)
     mls_number_index = MLSNumberIndex()
     status_index = StatusIndex()
-    objects: ClassVar[ListingManager] = ListingManager()
+    objects: ClassVar[ListingManager] = ListingManager()  # type: ignore[assignment]  # each entity has its own methods
 
     @property
     def listing_id(self) -> str:
@@ -287,7 +287,7 @@ class MLSConnection(Item, discriminator=schema.MLS_CONNECTION.name):
     entity = schema.MLS_CONNECTION
     data = DataAttribute(schema.MLS_CONNECTION)
     sync_queue_index = SyncQueueIndex()
-    objects: ClassVar[MLSConnectionManager] = MLSConnectionManager()
+    objects: ClassVar[MLSConnectionManager] = MLSConnectionManager()  # type: ignore[assignment]  # each entity has its own methods
 
     @property
     def connection_id(self) -> str:
@@ -304,7 +304,7 @@ class SocialConnection(Item, discriminator=schema.SOCIAL_CONNECTION.name):
     entity = schema.SOCIAL_CONNECTION
     data = DataAttribute(schema.SOCIAL_CONNECTION)
     token_expiry_index = TokenExpiryIndex()
-    objects: ClassVar[SocialConnectionManager] = SocialConnectionManager()
+    objects: ClassVar[SocialConnectionManager] = SocialConnectionManager()  # type: ignore[assignment]  # each entity has its own methods
 
     @property
     def platform(self) -> Platform | str:
@@ -322,7 +322,7 @@ class SocialPost(Item, discriminator=schema.SOCIAL_POST.name):
     data = DataAttribute(schema.SOCIAL_POST)
     listing_post_index = ListingPostIndex()
     unpublish_queue_index = UnpublishQueueIndex()
-    objects: ClassVar[SocialPostManager] = SocialPostManager()
+    objects: ClassVar[SocialPostManager] = SocialPostManager()  # type: ignore[assignment]  # each entity has its own methods
 
     @property
     def post_id(self) -> str:
@@ -338,7 +338,7 @@ class PerformanceMetrics(Item, discriminator=schema.PERFORMANCE_METRICS.name):
 
     entity = schema.PERFORMANCE_METRICS
     data = DataAttribute(schema.PERFORMANCE_METRICS)
-    objects: ClassVar[PerformanceMetricsManager] = PerformanceMetricsManager()
+    objects: ClassVar[PerformanceMetricsManager] = PerformanceMetricsManager()  # type: ignore[assignment]  # each entity has its own methods
 
     @property
     def listing_id(self) -> str:

@@ -104,3 +104,13 @@ class TestConfigure:
         assert store() is first
         configure(table_name="a", endpoint_url="local:")
         assert store() is not first
+
+
+class TestIsLocal:
+    @pytest.mark.parametrize(
+        ("endpoint_url", "expected"),
+        [("local:", True), ("local:homes.db", True), ("http://localhost:8000", False), ("", False), (None, False)],
+    )
+    def test_the_prefix_decides(self, endpoint_url: str | None, expected: bool) -> None:
+        """An embedded engine is what starts with "local:"."""
+        assert Settings(table_name="x", endpoint_url=endpoint_url).is_local is expected
