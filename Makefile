@@ -17,7 +17,7 @@ types: .venv/installed
 	$(BIN)/mypy
 
 unit: .venv/installed
-	$(BIN)/pytest -n auto --cov --cov-report=term-missing:skip-covered
+	$(BIN)/pytest -n auto --dist loadfile --cov --cov-report=term-missing:skip-covered
 
 # The lock holds every package with its hash; the project itself is installed editable, without asking an index again.
 .venv/installed: requirements.lock setup.cfg pyproject.toml

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .exceptions import BatchIncompleteError as BatchIncompleteError
     from .exceptions import ConfigurationError as ConfigurationError
     from .exceptions import DecryptionError as DecryptionError
+    from .exceptions import FeedError as FeedError
     from .exceptions import InvalidCursorError as InvalidCursorError
     from .exceptions import InvalidItemError as InvalidItemError
     from .exceptions import InvalidKeyError as InvalidKeyError
@@ -59,7 +60,7 @@ _HOMES = {
         "SocialConnectionData SocialPostData"
     ),
     "exceptions": (
-        "BatchIncompleteError ConfigurationError DecryptionError InvalidCursorError InvalidItemError InvalidKeyError "
+        "BatchIncompleteError ConfigurationError DecryptionError FeedError InvalidCursorError InvalidItemError InvalidKeyError "
         "ItemAlreadyExistsError ItemNotFoundError MLSSocialError OutcomeUnknownError StaleItemError StoreError "
         "TransactionCanceledError UnreadableItemWarning WrongEntityError"
     ),

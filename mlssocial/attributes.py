@@ -69,6 +69,10 @@ class DataAttribute(Attribute[D], Generic[D]):
 class EntityTypeAttribute(DiscriminatorAttribute):
     """EntityType as discriminator: text in Python, and a type of another application's is no error."""
 
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        """Give the text, None where an item has none."""
+        return super().__get__(instance, owner)
+
     def __set__(self, instance: Any, value: Any) -> None:
         """Take the text, or PynamoDB's class."""
         instance.attribute_values["entity_type"] = self._class_map.get(value, value) if isinstance(value, type) else value

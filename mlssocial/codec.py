@@ -59,7 +59,8 @@ def dump(payload: Payload) -> WireMap:
     """Make ``Data`` of a payload; CodecError names a field that was changed, past validation, to what cannot be read back."""
     fields = natives(payload)
     _validated(type(payload), fields)
-    return {name: encode(value, (name,)) for name, value in fields.items()}
+    data: WireMap = encode(fields)["M"]
+    return data
 
 
 def wire_name(payload_type: type[BaseModel], name: str) -> str:

@@ -17,6 +17,9 @@ Every error that leaves mlssocial.
       OutcomeUnknownError                 nobody can tell whether a write was applied         .operation
       DecryptionError                     a sealed token cannot be opened
       StoreError                          DynamoDB, or the way to it, refused                 .code .request_id
+      FeedError(ValueError)               an MLS feed cannot be read
+        InvalidRecordError                one record of it has a value that cannot be         .field .reason
+        SkippedRecordError                one record of it has no place among the listings    .reason
 
     UnreadableItemWarning(UserWarning)    a row was left out of an iteration
 
@@ -167,6 +170,38 @@ class StoreError(MLSSocialError):
         super().__init__(message)
         self.code = code
         self.request_id = request_id
+
+
+class FeedError(MLSSocialError, ValueError):
+    """An MLS feed cannot be read; and the base of what can be wrong with one record of it."""
+
+
+class InvalidRecordError(FeedError):
+    """
+    A record has a value that cannot be what its field says.
+
+    Attributes:
+        field: The field, by its name in the feed.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class SkippedRecordError(FeedError):
+    """
+    A record is sound, and has no place among the listings.
+
+    Attributes:
+        reason: Why, in the same words for every record that is skipped for the same reason.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class UnreadableItemWarning(UserWarning):

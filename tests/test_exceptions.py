@@ -25,7 +25,7 @@ from mlssocial import (
     TransactionCanceledError,
     WrongEntityError,
 )
-from mlssocial.exceptions import store_error
+from mlssocial.exceptions import FeedError, InvalidRecordError, SkippedRecordError, store_error
 
 KEY = ("USER#u", "LISTING#l")
 EXAMPLES: list[tuple[MLSSocialError, type[Exception]]] = [
@@ -43,6 +43,8 @@ EXAMPLES: list[tuple[MLSSocialError, type[Exception]]] = [
     (BatchIncompleteError("x", [1]), MLSSocialError),
     (DecryptionError("x"), MLSSocialError),
     (StoreError("x", code="Y", request_id="Z"), MLSSocialError),
+    (InvalidRecordError("ListPrice", "not a number"), ValueError),
+    (SkippedRecordError("Coming Soon"), FeedError),
 ]
 
 

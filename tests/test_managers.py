@@ -556,7 +556,7 @@ class TestEverything:
             Item,
         ]
         assert (found[4].entity_type, found[4].raw) == ("UserProfile", {"Data": profile["Data"]})
-        assert (found[6].entity_type, found[6].created_at, found[6].raw) == (None, None, {"CreatedAt": {"S": "yesterday"}})
+        assert (found[6].entity_type, found[6].raw) == (None, {"CreatedAt": {"S": "yesterday"}})
         assert found[6].user_id == "u1"
 
     def test_foreign_items_cannot_be_written(self) -> None:

@@ -1,0 +1,243 @@
+"""
+A feed's file into records: RESO Web API pages, Spark bodies, arrays, single records and NDJSON, each also gzipped.
+
+Numbers stay the text that they are in the file, so that none is rounded, and none is expensive. Where records come one a line,
+lines are read one by one; anything else is read whole.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import sys
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, NoReturn, TextIO
+
+from mlssocial.exceptions import FeedError
+
+STDIN = "-"
+"""The path that stands for standard input."""
+
+_GZIP = b"\x1f\x8b"
+_BLANKS = " \t\r\n\ufeff"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """
+    One record of a feed.
+
+    Attributes:
+        fields: Its fields; of a Spark record the StandardFields, with its Id as ListingKey where they have none.
+        source: Where it came from: a path, or a stream's name.
+        position: Its line where records come one a line, else its number in the source; both begin at 1.
+        problem: Why it has no fields, where it is no record at all.
+    """
+
+    fields: Mapping[str, Any]
+    source: str = ""
+    position: int = 0
+    problem: str | None = None
+
+
+def read_records(source: str | os.PathLike[str] | BinaryIO) -> Iterator[Record]:
+    """
+    Read the records of a feed's file, as they are asked for.
+
+    Args:
+        source: A path, ``-`` for standard input, or a file that is open in binary mode; that one stays open.
+
+    Raises:
+        FeedError: It cannot be opened, is damaged, is not JSON, or is a server's error answer. A single broken line, or a
+            record that is no object, is none: it comes as a Record with a *problem*.
+    """
+    name = _name(source)
+    try:
+        with _opened(source) as lines:
+            yield from _records(lines, name)
+    except (OSError, EOFError, zlib.error) as error:
+        raise FeedError(f"{name}: it cannot be read: {error}") from error
+
+
+def demo_page() -> Path:
+    """Give the path of the shipped feed: 932 sales in Sacramento as one RESO Web API page; its note says what is made up."""
+    return Path(str(files("mlssocial").joinpath("demo", "sacramento.json")))
+
+
+# --- The file --------------------------------------------------------------------------------------------------------
+
+
+def _name(source: str | os.PathLike[str] | BinaryIO) -> str:
+    if isinstance(source, str | os.PathLike):
+        return "standard input" if source == STDIN else os.fspath(source)
+    name = getattr(source, "name", None)
+    return name if isinstance(name, str) else "a stream"
+
+
+@contextmanager
+def _opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[TextIO]:
+    """Open a feed as text, unzipped; what the caller opened stays open."""
+    with ExitStack() as closing:
+        if source == STDIN:
+            source = sys.stdin.buffer
+        elif isinstance(source, str | os.PathLike):
+            source = closing.enter_context(Path(source).open("rb"))
+        raw: Any = source
+        if isinstance(raw, io.TextIOBase):
+            raise FeedError("a feed that is open as text cannot be read; open it in binary mode")
+        if not hasattr(raw, "peek"):
+            raw = io.BufferedReader(raw)
+            closing.callback(raw.detach)
+        if raw.peek(2).startswith(_GZIP):
+            raw = closing.enter_context(gzip.GzipFile(fileobj=raw))
+        # Bytes that are no UTF-8 spoil the record that they are in, and no other.
+        text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape")
+        closing.callback(text.detach)
+        yield text
+
+
+def _records(lines: TextIO, name: str) -> Iterator[Record]:
+    count = 0
+    for value, line, broken in _values(lines, name):
+        for fields in [None] if broken else _unwrapped(value, name):
+            count += 1
+            position = line if line and _is_record(value) else count
+            if isinstance(fields, dict):
+                yield Record(fields, name, position)
+            else:
+                yield Record({}, name, position, f"not JSON: {broken}" if broken else "a JSON object is needed")
+
+
+# --- JSON ------------------------------------------------------------------------------------------------------------
+
+
+class _BrokenError(ValueError):
+    """Text that is not JSON; *at* is where."""
+
+    def __init__(self, reason: str, at: int) -> None:
+        super().__init__(reason)
+        self.at = at
+
+
+class _Value(NamedTuple):
+    """A JSON value of a file; the line, where every line is a value of its own; and what is wrong with that line."""
+
+    value: Any
+    line: int | None = None
+    problem: _BrokenError | None = None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_refuse)
+
+
+def _values(lines: TextIO, name: str) -> Iterator[_Value]:
+    """
+    Read the values of a file.
+
+    A first line that is JSON by itself means that each line is; so does one that no further line can mend, if the next is an
+    object. Else the file is one text.
+    """
+    numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip(_BLANKS))
+    number, line = next(numbered, (1, ""))
+    found = _line(number, line)
+    if found and (broken := found[-1].problem):
+        after, second = next(numbered, (0, "")) if broken.at < len(line.rstrip(_BLANKS)) else (0, "")
+        following = _line(after, second)
+        if not following or following[-1].problem or not isinstance(following[0].value, dict):
+            yield from _text(line + second + lines.read(), number, name)
+            return
+        found += following
+    yield from found
+    for number, line in numbered:
+        yield from _line(number, line)
+
+
+def _text(text: str, number: int, name: str) -> Iterator[_Value]:
+    """Read the values of one text, which begins at that line."""
+    try:
+        for value in _decoded(text):
+            yield _Value(value)
+    except _BrokenError as error:
+        raise FeedError(f"{name}: line {number + text.count(chr(10), 0, error.at)}: not JSON: {error}") from None
+
+
+def _line(number: int, line: str) -> list[_Value]:
+    """Read the values of one line; what is broken comes last."""
+    found: list[_Value] = []
+    try:
+        for value in _decoded(line.rstrip(_BLANKS)):
+            found.append(_Value(value, number))  # noqa: PERF401  what stands before a broken value is kept
+    except _BrokenError as error:
+        found.append(_Value(None, number, error))
+    return found
+
+
+def _decoded(text: str) -> Iterator[Any]:
+    """Decode one value after the other; _BrokenError where there is none, or one is nested too deep."""
+    at = 0
+    while (at := _skip_blanks(text, at)) < len(text):
+        try:
+            value, at = _DECODER.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            raise _BrokenError(error.msg, error.pos) from None
+        except RecursionError:
+            raise _BrokenError("nested too deep", at) from None
+        except ValueError as error:
+            raise _BrokenError(str(error), at) from None
+        yield value
+
+
+def _skip_blanks(text: str, at: int) -> int:
+    while at < len(text) and text[at] in _BLANKS:
+        at += 1
+    return at
+
+
+# --- What a server wraps records in ----------------------------------------------------------------------------------
+
+
+def _is_record(value: Any) -> bool:
+    return not isinstance(value, list) and not (isinstance(value, dict) and _wrapped(value))
+
+
+def _wrapped(value: dict[str, Any]) -> bool:
+    return isinstance(value.get("value"), list) or isinstance(value.get("D"), dict)
+
+
+def _unwrapped(value: Any, name: str) -> Iterator[Any]:
+    """Give the records in a value: of an OData page, a Spark body, an array of either or of records, or the one that it is."""
+    if isinstance(value, list):
+        for entry in value:
+            yield from [entry] if isinstance(entry, list) else _unwrapped(entry, name)
+    elif not isinstance(value, dict):
+        yield value
+    elif isinstance(value.get("value"), list):
+        yield from map(_fields, value["value"])
+    elif isinstance(body := value.get("D"), dict):
+        if body.get("Success") is False:
+            raise FeedError(f"{name}: the server's answer is an error: {body.get('Message')}")
+        results = body.get("Results")
+        yield from map(_fields, results if isinstance(results, list) else [])
+    elif isinstance(error := value.get("error"), dict):
+        raise FeedError(f"{name}: the server's answer is an error: {error.get('message')}")
+    else:
+        yield _fields(value)
+
+
+def _fields(record: Any) -> Any:
+    """Give a Spark record's StandardFields, with its Id for a key where they have none; any other record as it is."""
+    fields = record.get("StandardFields") if isinstance(record, dict) else None
+    if not isinstance(fields, dict):
+        return record
+    return fields if fields.get("ListingKey") else {**fields, "ListingKey": record.get("Id")}
