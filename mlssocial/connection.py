@@ -31,8 +31,10 @@ from pynamodb.connection.base import Connection, MetaTable
 from pynamodb.connection.table import TableConnection
 
 from . import local
+from .components import ParserFactory, Serializer
 from .exceptions import ConfigurationError, MLSSocialError, StoreError, store_error
 from .settings import Settings, table_settings
+from .wire import AttributeValue, Row, decode_row, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +83,7 @@ class RefusedError(MLSSocialError):
         item: The item that is there, None where there is none.
     """
 
-    def __init__(self, item: dict[str, Any] | None) -> None:
+    def __init__(self, item: Row | None) -> None:
         super().__init__("a condition failed")
         self.item = item
 
@@ -161,6 +163,7 @@ class Store:
     def _make_client(self) -> Any:
         settings = self.settings
         session = botocore.session.Session(profile=settings.profile)
+        session.register_component("response_parser_factory", ParserFactory())
         options: dict[str, Any] = {"region_name": settings.region, "endpoint_url": settings.endpoint_url}
         if settings.is_local:
             options = {
@@ -177,6 +180,7 @@ class Store:
             raise store_error("connect", error) from error
         if settings.is_local:
             local.attach(client, settings.endpoint_url or "")
+        client._serializer = Serializer(client._serializer)  # noqa: SLF001  botocore has no component for it
         return client
 
     def _config(self) -> Config:
@@ -204,7 +208,8 @@ def _may_send_again(operation: str, error: Exception) -> bool:
 def _translated(operation: str, request: dict[str, Any], error: Exception, *, again: bool) -> MLSSocialError:
     if isinstance(error, ClientError):
         if error.response.get("Error", {}).get("Code") == "ConditionalCheckFailedException":
-            return RefusedError(error.response.get("Item"))
+            item = error.response.get("Item")
+            return RefusedError(None if item is None else row_of(item))
         lost = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
     else:
         lost = isinstance(error, HTTPClientError)
@@ -252,17 +257,18 @@ class PynamoConnection(Connection):
                 code="NotSupported",
             )
         answer = store().call(operation_name, operation_kwargs)
-        return _in_part(answer) if "ProjectionExpression" in operation_kwargs else answer
+        kind: type[Any] = PartialRow if "ProjectionExpression" in operation_kwargs else dict
+        if "Items" in answer:
+            answer["Items"] = [kind(decode_row(row)) for row in answer["Items"]]
+        if "Item" in answer:
+            answer["Item"] = kind(answer["Item"])
+        for table, rows in answer.get("Responses", {}).items() if operation_name == "BatchGetItem" else ():
+            answer["Responses"][table] = [kind(decode_row(row)) for row in rows]
+        return answer
 
 
-class PartialRow(dict[str, Any]):
+class PartialRow(dict[str, AttributeValue]):
     """A row of which only some attributes were asked for; saving what is made of it would lose the rest."""
-
-
-def _in_part(answer: dict[str, Any]) -> dict[str, Any]:
-    if "Item" in answer:
-        return answer | {"Item": PartialRow(answer["Item"])}
-    return answer | {"Items": [PartialRow(row) for row in answer.get("Items", ())]}
 
 
 class PynamoTable(TableConnection):

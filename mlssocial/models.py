@@ -7,11 +7,11 @@ better asked of ``Model.objects``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
-from typing import Any, ClassVar, NoReturn, Self, cast
+from typing import Any, ClassVar, NamedTuple, NoReturn, Self, cast
 
-from pynamodb.attributes import Attribute, UnicodeAttribute
+from pynamodb.attributes import UnicodeAttribute
 from pynamodb.connection.base import MetaTable
 from pynamodb.connection.table import TableConnection
 from pynamodb.exceptions import DoesNotExist as PynamoDoesNotExist
@@ -34,6 +34,7 @@ from .managers import (
 )
 from .schema import Entity
 from .settings import table_settings
+from .wire import Row, plain, row_of
 
 
 class _Configured(type):
@@ -90,7 +91,7 @@ class Item(Model):
     def __init__(self, hash_key: Any = None, range_key: Any = None, **attributes: Any) -> None:
         """Take PK and SK as PynamoDB does, or the ids by name: ``Listing(user_id=..., listing_id=..., data=...)``."""
         self.raw = {}
-        self._seen: WireMap | None = None
+        self._seen: Row | None = None
         self._partial = False
         names = () if self.entity is None else self.entity.id_names
         ids = {name: attributes.pop(name) for name in names if name in attributes}
@@ -215,40 +216,39 @@ class Item(Model):
     # Between rows and instances
 
     @classmethod
-    def _instantiate(cls, attribute_values: WireMap) -> Self:
+    def _instantiate(cls, attribute_values: WireMap | Row) -> Self:
         """Make an instance of a row: of its own class, or of Item where that is another application's."""
-        found: type[Item] = cls._get_discriminator_class(attribute_values) or Item
+        row = row_of(attribute_values)
+        kind = writes.entity_type(row)
+        found = _CLASSES.get(kind, Item)
         if not issubclass(found, cls):
-            key = (attribute_values[schema.PK]["S"], attribute_values[schema.SK]["S"])
-            kind = writes.entity_type(attribute_values) or "row without EntityType"
+            key = (str(row[schema.PK].S), str(row[schema.SK].S))
+            kind = kind or "row without EntityType"
             raise InvalidItemError(f"read {cls.__name__}", key, f"the item there is a {kind}")
         item = found.__new__(found)
-        item._take(attribute_values)  # noqa: SLF001  its own class
+        item._take(row)  # noqa: SLF001  its own class
         return item
 
-    def _take(self, row: WireMap) -> None:
+    def _take(self, row: Row) -> None:
         """Take over a stored row. What the class does not declare, or not with that type, stays as it came in *raw*."""
-        self.raw, self.attribute_values = {}, {}
-        self._seen = {name: row[name] for name in (schema.UPDATED_AT, schema.WRITE_ID) if name in row}
-        self._partial = isinstance(row, PartialRow)
+        raw: WireMap = {}
+        values: dict[str, Any] = {}
         for name, value in row.items():
-            attribute = self._declared(name)
-            if attribute is None or attribute.attr_type not in value:
-                self.raw[name] = value
-            elif name == schema.ENTITY_TYPE:
-                self.attribute_values["entity_type"] = value["S"]
-            elif name != schema.DATA:
+            reader = _READERS.get(name)
+            content = None if reader is None else getattr(value, reader.member)
+            if reader is not None and content is not None:
                 try:
-                    python_name = self._dynamo_to_python_attr(name)
-                    self.attribute_values[python_name] = attribute.deserialize(value[attribute.attr_type])
+                    values[reader.name] = content if reader.read is None else reader.read(content)
+                    continue
                 except (ValueError, OverflowError):
-                    self.raw[name] = value
+                    raw[name] = plain(value)
+            elif name != schema.DATA or self.entity is None:
+                raw[name] = plain(value)
+        self._partial = isinstance(row, PartialRow)
         if self.entity is not None and not self._partial:
-            self.attribute_values["data"] = self.entity.decode(f"read {self.entity.name}", row)
-
-    @classmethod
-    def _declared(cls, name: str) -> Attribute[Any] | None:
-        return cls.get_attributes().get(cls._dynamo_to_python_attr(name))
+            values["data"] = self.entity.decode(f"read {self.entity.name}", row)
+        self.raw, self.attribute_values = raw, values
+        self._seen = {name: row[name] for name in (schema.UPDATED_AT, schema.WRITE_ID) if name in row}
 
     def _writable(self, verb: str) -> tuple[Entity[Any], tuple[Any, ...]]:
         key = (self.pk, self.sk)
@@ -258,6 +258,20 @@ class Item(Model):
             reason = "it was read in part, and would lose the rest; refresh() it first"
             raise InvalidItemError(f"save {self.entity.name}", key, reason)
         return self.entity, self.entity.parse(*key)
+
+
+class _Reader(NamedTuple):
+    """How a top-level attribute is read: into which Python name, from which type, by which function."""
+
+    name: str
+    member: str
+    read: Callable[[str], Any] | None
+
+
+_READERS = {
+    attribute.attr_name: _Reader(name, attribute.attr_type, None if attribute.attr_type == "S" else attribute.deserialize)
+    for name, attribute in Item.get_attributes().items()
+}
 
 
 class Listing(Item, discriminator=schema.LISTING.name):
@@ -349,6 +363,11 @@ class PerformanceMetrics(Item, discriminator=schema.PERFORMANCE_METRICS.name):
     def date(self) -> date:
         """The day, out of the sort key."""
         return keys.parse_performance_metrics_keys(self.pk, self.sk).date
+
+
+_CLASSES: dict[str | None, type[Item]] = {
+    model.entity.name: model for model in (Listing, MLSConnection, SocialConnection, SocialPost, PerformanceMetrics)
+}
 
 
 def create_table(*, wait_seconds: float = 60) -> bool:

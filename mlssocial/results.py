@@ -21,6 +21,7 @@ from .codec import WireMap
 from .connection import store
 from .exceptions import InvalidCursorError, InvalidItemError, UnreadableItemWarning
 from .schema import PK, SK
+from .wire import Row, decode_row
 from .writes import Expression, now_millis
 
 T = TypeVar("T")
@@ -159,9 +160,9 @@ class Cursor:
     sort: str
 
     @classmethod
-    def of(cls, plan: Plan, item: WireMap) -> Cursor:
-        """Take the position of an item."""
-        return cls(*(item[name]["S"] for name in (PK, SK, plan.partition_key, plan.sort_key)))
+    def of(cls, plan: Plan, row: Row) -> Cursor:
+        """Take the position of a row."""
+        return cls(*(row[name].S or "" for name in (PK, SK, plan.partition_key, plan.sort_key)))
 
     def start_key(self, plan: Plan, partition: str) -> WireMap | None:
         """Give the ExclusiveStartKey for this partition, None where the position is in another one."""
@@ -267,7 +268,7 @@ class Results(Generic[T]):
     row that cannot be read is left out with an UnreadableItemWarning.
     """
 
-    def __init__(self, plan: Plan, load: Callable[[WireMap], T]) -> None:
+    def __init__(self, plan: Plan, load: Callable[[Row], T]) -> None:
         self._plan = plan
         self._load = load
 
@@ -293,7 +294,7 @@ class Results(Generic[T]):
             raise ValueError(f"limit: a whole number above zero is needed, not {limit!r}")
         after = None if cursor is None else Cursor.decode(self._plan, cursor)
         page: Page[T] = Page([], None, [])
-        last: WireMap = {}
+        last: Row = {}
         for row, loaded in self._loaded(after, limit + 1):
             if len(page.items) == limit:  # there is more: the caller goes on behind what was given out
                 return Page(page.items, Cursor.of(self._plan, last).encode(self._plan), page.unreadable)
@@ -338,21 +339,21 @@ class Results(Generic[T]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._plan.name}: {self._plan.key_condition}>"
 
-    def _loaded(self, after: Cursor | None, wanted: int | None) -> Iterator[tuple[WireMap, T | Unreadable]]:
+    def _loaded(self, after: Cursor | None, wanted: int | None) -> Iterator[tuple[Row, T | Unreadable]]:
         for row in self._rows(after, wanted):
             try:
                 yield row, self._load(row)
             except InvalidItemError as error:
-                yield row, Unreadable((row[PK]["S"], row[SK]["S"]), error)
+                yield row, Unreadable((row[PK].S or "", row[SK].S or ""), error)
 
-    def _rows(self, after: Cursor | None, wanted: int | None) -> Iterator[WireMap]:
+    def _rows(self, after: Cursor | None, wanted: int | None) -> Iterator[Row]:
         plan = self._plan
         streams = [self._stream(partition, after, wanted) for partition in plan.partitions]
         if len(streams) == 1:
             return streams[0]
-        return heapq.merge(*streams, key=lambda row: row[plan.sort_key]["S"], reverse=plan.reverse)
+        return heapq.merge(*streams, key=lambda row: row[plan.sort_key].S or "", reverse=plan.reverse)
 
-    def _stream(self, partition: str, after: Cursor | None, wanted: int | None) -> Iterator[WireMap]:
+    def _stream(self, partition: str, after: Cursor | None, wanted: int | None) -> Iterator[Row]:
         """Read one partition, request by request; *wanted* sizes the requests and ends nothing."""
         plan = self._plan
         request = plan.request(partition, after=after)
@@ -361,7 +362,8 @@ class Results(Generic[T]):
             request["Limit"] = max(wanted, MIN_FILTERED_PAGE) if filtered else wanted
         while True:
             answer = store().call("Query", request)
-            yield from answer["Items"]
+            for row in answer.get("Items", ()):
+                yield decode_row(row)
             if not answer.get("LastEvaluatedKey"):
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]

@@ -12,7 +12,8 @@ from datetime import date
 from typing import Any, Generic, TypeVar
 
 from . import keys
-from .codec import CodecError, WireMap, decode, dump, encode, load, wire_name
+from .codec import CodecError, WireMap, decode, encode, wire_name
+from .compiled import dump, load
 from .entities import (
     ListingData,
     MLSConnectionData,
@@ -22,6 +23,7 @@ from .entities import (
     SocialPostData,
 )
 from .exceptions import InvalidItemError, InvalidKeyError
+from .wire import Row
 
 D = TypeVar("D", bound=Payload)
 
@@ -110,15 +112,15 @@ class Entity(Generic[D]):
                 raise InvalidItemError(operation, key, reason, fields=(wire,))
         return data
 
-    def decode(self, operation: str, item: WireMap) -> D:
+    def decode(self, operation: str, row: Row) -> D:
         """Make the payload of a stored item; InvalidItemError if its key or its Data is not this entity's."""
-        key = (item[PK]["S"], item[SK]["S"])
+        key = (row[PK].S or "", row[SK].S or "")
         try:
             self.parse(*key)
-            data = item.get(DATA, {})
-            if "M" not in data:
+            data = row[DATA].M if DATA in row else None
+            if data is None:
                 raise CodecError("Data is no map", (DATA,))
-            return load(self.payload, data["M"])
+            return load(self.payload, data)
         except CodecError as error:
             raise InvalidItemError(operation, key, str(error), fields=error.fields) from None
         except InvalidKeyError as error:

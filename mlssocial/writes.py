@@ -27,15 +27,16 @@ from .exceptions import (
     WrongEntityError,
 )
 from .schema import CREATED_AT, DATA, ENTITY_TYPE, INDEX_ATTRIBUTES, PK, SK, TTL, UPDATED_AT, WRITE_ID, Entity
+from .wire import AttributeValue, Row, plain_row, row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 ATTEMPTS = 25
 """How often an update that met other writers is made anew before it gives up."""
 
 
-def create(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap) -> WireMap:
+def create(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap) -> Row:
     """Write a new item and give it; ItemAlreadyExistsError if it is there. One request."""
     write = _Write.new("create", entity, ids)
     item = write.item(data)
@@ -46,10 +47,10 @@ def create(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap) -> WireMap:
     except RefusedError:
         reason = "it exists already; use update(), or save() to overwrite"
         raise ItemAlreadyExistsError(write.operation, write.key, reason) from None
-    return item
+    return row_of(item)
 
 
-def save(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap, *, seen: WireMap | None = None) -> WireMap:
+def save(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap, *, seen: Row | None = None) -> Row:
     """
     Write an item whole, whether it was there or not, and give it as it is now. One request.
 
@@ -71,7 +72,7 @@ def save(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap, *, seen: Wire
         raise write.refusal(refused.item) or write.stale() from None
 
 
-def update(entity: Entity[Any], ids: tuple[Any, ...], changes: Changes) -> WireMap:
+def update(entity: Entity[Any], ids: tuple[Any, ...], changes: Changes) -> Row:
     """
     Change some fields of an item and give it as it is now; ItemNotFoundError if it is not there.
 
@@ -79,7 +80,7 @@ def update(entity: Entity[Any], ids: tuple[Any, ...], changes: Changes) -> WireM
     between is noticed, and the update is made anew on what that one left.
     """
     write = _Write.new("update", entity, ids)
-    old: WireMap | None = None
+    old: Row | None = None
     if changes.touches_index(entity) and not changes.decide_index(entity):
         old = read(entity, ids, consistent=True)
         if old is None:
@@ -95,7 +96,7 @@ def update(entity: Entity[Any], ids: tuple[Any, ...], changes: Changes) -> WireM
     raise write.stale()
 
 
-def delete(entity: Entity[Any], ids: tuple[Any, ...], *, seen: WireMap | None = None) -> bool:
+def delete(entity: Entity[Any], ids: tuple[Any, ...], *, seen: Row | None = None) -> bool:
     """Delete an item; False if it was not there. With *seen*, StaleItemError if it has changed since. One request."""
     write = _Write.new("delete", entity, ids)
     expression = Expression()
@@ -112,13 +113,13 @@ def delete(entity: Entity[Any], ids: tuple[Any, ...], *, seen: WireMap | None = 
     return True
 
 
-def read(entity: Entity[Any], ids: tuple[Any, ...], *, consistent: bool) -> WireMap | None:
+def read(entity: Entity[Any], ids: tuple[Any, ...], *, consistent: bool) -> Row | None:
     """Read an item; None where it is not there or its TTL has passed. One request."""
     pk, sk = entity.keys(ids)
     key = {PK: {"S": pk}, SK: {"S": sk}}
     table = store()
     answer = table.call("GetItem", {"TableName": table.table_name, "Key": key, "ConsistentRead": consistent})
-    item: WireMap | None = answer.get("Item")
+    item: Row | None = answer.get("Item")
     if item is None or expired(item, now_millis()):
         return None
     if entity_type(item) != entity.name:
@@ -131,16 +132,15 @@ def now_millis() -> int:
     return time.time_ns() // 1_000_000
 
 
-def expired(item: Mapping[str, Any], now: int) -> bool:
+def expired(row: Row, now: int) -> bool:
     """Tell whether an item's TTL has passed; DynamoDB may return it for days after."""
-    ttl = item.get(TTL, {}).get("N")
+    ttl = row[TTL].N if TTL in row else None
     return ttl is not None and Decimal(ttl) <= now // 1000
 
 
-def entity_type(item: Mapping[str, Any]) -> str | None:
+def entity_type(row: Row) -> str | None:
     """Give an item's EntityType, None where it has none."""
-    found: str | None = item.get(ENTITY_TYPE, {}).get("S")
-    return found
+    return row[ENTITY_TYPE].S if ENTITY_TYPE in row else None
 
 
 @dataclass(slots=True)
@@ -148,13 +148,13 @@ class Expression:
     """Names and values of a request's expressions, each under a placeholder: no field's name is ever syntax."""
 
     names: dict[str, str] = field(default_factory=dict)
-    values: WireMap = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
 
     def path(self, parts: Iterable[str]) -> str:
         """Give a document path in placeholders."""
         return ".".join(f"#{self.names.setdefault(part, f'n{len(self.names)}')}" for part in parts)
 
-    def value(self, value: dict[str, Any]) -> str:
+    def value(self, value: dict[str, Any] | AttributeValue) -> str:
         """Give a placeholder for a value."""
         placeholder = f":v{len(self.values)}"
         self.values[placeholder] = value
@@ -169,7 +169,7 @@ class Expression:
         ttl = self.path((TTL,))
         return f"(attribute_not_exists({ttl}) OR {ttl} > {self.value({'N': str(now // 1000)})})"
 
-    def unchanged(self, item: WireMap) -> str:
+    def unchanged(self, item: Row) -> str:
         """Give the condition that an item's version, the pair (UpdatedAt, WriteId), is the one that *item* has."""
         return " AND ".join(self._same(name, item.get(name)) for name in (UPDATED_AT, WRITE_ID))
 
@@ -190,7 +190,7 @@ class Expression:
         names = {f"#{placeholder}": name for name, placeholder in self.names.items()}
         return {"ExpressionAttributeNames": names, "ExpressionAttributeValues": self.values}
 
-    def _same(self, name: str, value: dict[str, Any] | None) -> str:
+    def _same(self, name: str, value: AttributeValue | None) -> str:
         path = self.path((name,))
         return f"attribute_not_exists({path})" if value is None else f"{path} = {self.value(value)}"
 
@@ -229,7 +229,7 @@ class _Write:
             raise InvalidItemError(self.operation, self.key, reason, fields=(largest,))
         return item
 
-    def send(self, operation: str, expression: Expression, condition: str, **request: Any) -> WireMap:
+    def send(self, operation: str, expression: Expression, condition: str, **request: Any) -> Row:
         """Send the write; RefusedError if its condition fails, OutcomeUnknownError if nobody can tell."""
         table = store()
         if "Item" not in request:
@@ -247,18 +247,18 @@ class _Write:
             answer = table.call(operation, members)
         except AnswerLostError as lost:
             return self._settle(lost)
-        attributes: WireMap = answer.get("Attributes", {})
+        attributes: Row = answer.get("Attributes", {})
         return attributes
 
-    def _settle(self, lost: AnswerLostError) -> WireMap:
+    def _settle(self, lost: AnswerLostError) -> Row:
         """Find out by a consistent read whether a write whose answer was lost was applied."""
         item = read(self.entity, self.ids, consistent=True)
-        if item is not None and item.get(WRITE_ID) == {"S": self.write_id}:
+        if item is not None and WRITE_ID in item and self.write_id == item[WRITE_ID].S:
             return item
         reason = f"the answer was lost ({lost}), and the item does not show this write; read it before you try again"
         raise OutcomeUnknownError(self.operation, self.key, reason) from lost
 
-    def refusal(self, item: WireMap | None) -> ItemError | None:
+    def refusal(self, item: Row | None) -> ItemError | None:
         """Say why the item that DynamoDB showed was refused: missing or another entity's; None if it is neither."""
         if item is None or expired(item, self.now):
             return self.missing()
@@ -289,8 +289,8 @@ def _kept(name: str, path: str, value: str) -> str:
     return f"if_not_exists({path}, {value})" if name == CREATED_AT else value
 
 
-def _update_once(write: _Write, changes: Changes, old: WireMap | None) -> WireMap:
-    data = None if old is None else old.get(DATA, {}).get("M", {})
+def _update_once(write: _Write, changes: Changes, old: Row | None) -> Row:
+    data = None if old is None else plain_row(old[DATA].M or {})
     try:
         resolved = changes.resolve(data)
     except CodecError as error:

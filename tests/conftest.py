@@ -15,6 +15,7 @@ from moto import mock_aws
 
 import mlssocial
 from mlssocial.connection import store
+from mlssocial.wire import plain_row
 
 ENDPOINT = os.environ.get("MLSSOCIAL_TEST_ENDPOINT_URL")
 ENGINES = ["moto", "embedded", *(["endpoint"] if ENDPOINT else [])]
@@ -80,5 +81,4 @@ def get_raw(pk: str, sk: str) -> dict[str, Any] | None:
     """Read an item's attribute values as they are stored."""
     key = {"PK": {"S": pk}, "SK": {"S": sk}}
     answer = store().call("GetItem", {"TableName": store().table_name, "Key": key, "ConsistentRead": True})
-    found: dict[str, Any] | None = answer.get("Item")
-    return found
+    return plain_row(answer["Item"]) if "Item" in answer else None

@@ -20,6 +20,7 @@ from mlssocial.schema import (
     SOCIAL_CONNECTION,
     SOCIAL_POST,
 )
+from mlssocial.wire import row_of
 
 ENTITIES = {e.name: e for e in (LISTING, MLS_CONNECTION, SOCIAL_CONNECTION, SOCIAL_POST, PERFORMANCE_METRICS)}
 
@@ -57,7 +58,7 @@ class TestGolden:
         """Every item of the other application decodes, and encodes back to the same Data, attribute for attribute."""
         for item in golden:
             entity = ENTITIES[item["EntityType"]["S"]]
-            assert dump(entity.decode("read", copy.deepcopy(item))) == item["Data"]["M"], item["SK"]
+            assert dump(entity.decode("read", row_of(copy.deepcopy(item)))) == item["Data"]["M"], item["SK"]
 
     def test_index_keys(self, golden: list[dict[str, Any]]) -> None:
         """The index keys that follow from the golden items are the stored ones, but where the other writer left drift."""

@@ -23,6 +23,8 @@ LAYERS = [
     {"writes"},
     {"changes"},
     {"connection", "schema"},
+    {"components", "transport", "compiled"},
+    {"wire"},
     {"local", "codec"},
     {"settings"},
     {"entities"},

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlssocial.codec import WireMap
     from mlssocial.models import Item
     from mlssocial.schema import Entity
+    from mlssocial.wire import Row
 
 M = TypeVar("M", bound="Item")
 D = TypeVar("D", bound=Payload)
@@ -84,7 +85,7 @@ class Manager(Generic[M, D]):
     def _encoded(self, verb: str, ids: tuple[Any, ...], data: D) -> WireMap:
         return self.entity.encode(f"{verb} {self.entity.name}", ids, data)
 
-    def _load(self, row: WireMap) -> M:
+    def _load(self, row: Row) -> M:
         return self.model.from_raw_data(row)
 
     @contextmanager
