@@ -1,0 +1,5 @@
+"""``python -m mlssocial.cli``."""
+
+from . import main
+
+main()

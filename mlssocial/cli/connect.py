@@ -1,0 +1,60 @@
+"""From the global options and the environment to the table."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import mlssocial
+
+if TYPE_CHECKING:
+    from .options import Globals
+
+
+def configure(options: Globals) -> bool:
+    """
+    Put the options in force, over the environment's settings.
+
+    Where neither names a table or an endpoint, the embedded engine in a file of the user's takes its place, and stderr says
+    so; True then.
+
+    Raises:
+        ConfigurationError: What is configured cannot work.
+    """
+    named = {
+        "table_name": options.table,
+        "region": options.region,
+        "endpoint_url": options.endpoint,
+        "profile": options.profile,
+    }
+    given = {name: value for name, value in named.items() if value is not None}
+    settings = mlssocial.Settings.from_env()
+    if given or settings.table_name or settings.endpoint_url:
+        mlssocial.configure(settings, **given)
+        return False
+    endpoint = f"local:{_data_folder() / 'homes.db'}"
+    hint = "--table or MLSSOCIAL_TABLE_NAME for DynamoDB"
+    click.echo(f"no table is configured: using the embedded engine, {endpoint}; {hint}", err=True)
+    mlssocial.configure(settings, endpoint_url=endpoint)
+    return True
+
+
+def connect(options: Globals) -> None:
+    """Put the options in force; the embedded engine of one who configured nothing has its table made."""
+    if configure(options):
+        mlssocial.create_table()
+
+
+def _data_folder() -> Path:
+    """Make the folder of this program's data, for its user alone."""
+    # https://specifications.freedesktop.org/basedir-spec/latest/
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    folder = Path(base).expanduser() / "mlssocial"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise mlssocial.ConfigurationError(f"{folder}: {error.strerror}; give --table or --endpoint") from error
+    return folder

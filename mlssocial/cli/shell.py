@@ -1,0 +1,39 @@
+"""``mlssocial shell``."""
+
+from __future__ import annotations
+
+import code
+from typing import Any
+
+import click
+
+from mlssocial.settings import table_settings
+
+from .connect import connect
+from .names import names
+from .options import Command, Globals
+
+
+@click.command("shell", cls=Command)
+@click.pass_obj
+def shell_command(options: Globals) -> None:
+    """
+    Open a Python prompt with the models at hand.
+
+    IPython where it is installed. All public names of mlssocial are there, and datetime, date, timedelta, UTC and Decimal.
+    """
+    connect(options)
+    settings = table_settings()
+    where = settings.endpoint_url or f"AWS {settings.region or ''}".rstrip()
+    banner = f"mlssocial: table {settings.table_name}, {where}\nTry Listing.objects.query('u1').page(limit=5).items"
+    click.echo(banner)
+    _interact(names())
+
+
+def _interact(namespace: dict[str, Any]) -> None:
+    try:
+        from IPython import start_ipython
+    except ImportError:
+        code.interact("", local=namespace, exitmsg="")
+    else:
+        start_ipython(argv=["--no-banner"], user_ns=namespace)
