@@ -191,9 +191,7 @@ class _Compiler:
             "set_extra": BaseModel.__dict__["__pydantic_extra__"].__set__,
             "set_private": BaseModel.__dict__["__pydantic_private__"].__set__,
         }
-        self.names |= {
-            name: value for name, value in globals().items() if name.startswith(("load_", "dump_")) or name == "items_of"
-        }
+        self.names |= {name: value for name, value in globals().items() if name.startswith(("load_", "dump_", "items_"))}
 
     def model(self, model: type[BaseModel]) -> None:
         """Write the loader and the dumper of one model."""

@@ -61,3 +61,46 @@ class Serializer:
             },
             "body": encode_request(parameters),
         }
+
+
+class Agent:
+    """The user agent, worked out once a client: botocore puts it together anew for every request."""
+
+    def __init__(self, creator: Any) -> None:
+        self._text: str = creator.to_string()
+
+    def to_string(self) -> str:
+        """Give the user agent."""
+        return self._text
+
+
+class Endpoints:
+    """Endpoints as botocore's rules give them, kept for a table and a credential."""
+
+    def __init__(self, resolver: Any, request_signer: Any) -> None:
+        self._resolver, self._signer = resolver, request_signer
+        self._kept: dict[tuple[Any, Any], Any] = {}
+
+    def construct_endpoint(self, operation_model: Any, call_args: dict[str, Any], request_context: Any) -> Any:
+        """Give the endpoint of a call. An account id in it goes with the credential."""
+        if not is_data_operation(operation_model.name):
+            return self._resolver.construct_endpoint(operation_model, call_args, request_context)
+        credentials = self._signer._credentials  # noqa: SLF001
+        key = (call_args.get("TableName"), credentials and credentials.get_frozen_credentials().access_key)
+        found = self._kept.get(key)
+        if found is None:
+            found = self._resolver.construct_endpoint(operation_model, call_args, request_context)
+            self._kept = {key: found}
+        return found
+
+    def auth_schemes_to_signing_ctx(self, auth_schemes: Any) -> Any:
+        """Give how an endpoint's requests are signed."""
+        return self._resolver.auth_schemes_to_signing_ctx(auth_schemes)
+
+
+def install(client: Any) -> None:
+    """Put the pieces into a client that botocore has no component for."""
+    client._serializer = Serializer(client._serializer)  # noqa: SLF001
+    client._user_agent_creator = Agent(client._user_agent_creator)  # noqa: SLF001
+    if client._ruleset_resolver is not None:  # noqa: SLF001
+        client._ruleset_resolver = Endpoints(client._ruleset_resolver, client._request_signer)  # noqa: SLF001

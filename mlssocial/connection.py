@@ -30,10 +30,10 @@ from botocore.exceptions import (
 from pynamodb.connection.base import Connection, MetaTable
 from pynamodb.connection.table import TableConnection
 
-from . import local
-from .components import ParserFactory, Serializer
+from . import components, local
 from .exceptions import ConfigurationError, MLSSocialError, StoreError, store_error
 from .settings import Settings, table_settings
+from .transport import Transport
 from .wire import AttributeValue, Row, decode_row, row_of
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ _METHODS = {
     "Query": "query",
     "Scan": "scan",
     "BatchGetItem": "batch_get_item",
+    "BatchWriteItem": "batch_write_item",
     "TransactGetItems": "transact_get_items",
     "PutItem": "put_item",
     "UpdateItem": "update_item",
@@ -163,7 +164,7 @@ class Store:
     def _make_client(self) -> Any:
         settings = self.settings
         session = botocore.session.Session(profile=settings.profile)
-        session.register_component("response_parser_factory", ParserFactory())
+        session.register_component("response_parser_factory", components.ParserFactory())
         options: dict[str, Any] = {"region_name": settings.region, "endpoint_url": settings.endpoint_url}
         if settings.is_local:
             options = {
@@ -180,7 +181,9 @@ class Store:
             raise store_error("connect", error) from error
         if settings.is_local:
             local.attach(client, settings.endpoint_url or "")
-        client._serializer = Serializer(client._serializer)  # noqa: SLF001  botocore has no component for it
+        components.install(client)
+        if settings.transport == "direct":
+            Transport(client).install()
         return client
 
     def _config(self) -> Config:

@@ -29,6 +29,7 @@ class Settings:
         connect_timeout: How long one attempt may take to connect.
         read_timeout: How long one attempt may wait for an answer.
         max_pool_connections: How many connections are kept; set it to the number of threads.
+        transport: ``direct``, this project's own way for data operations, or ``botocore``.
     """
 
     table_name: str = ""
@@ -39,6 +40,7 @@ class Settings:
     connect_timeout: float = 2.0
     read_timeout: float = 5.0
     max_pool_connections: int = 16
+    transport: str = "direct"
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, naming the setting."""
@@ -50,6 +52,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise ConfigurationError(f"{name}: a string is needed, not {type(value).__name__}")
+        if self.transport not in {"direct", "botocore"}:
+            raise ConfigurationError(f"transport: 'direct' or 'botocore' is needed, not {self.transport!r}")
         if self.is_local and not self.table_name:
             object.__setattr__(self, "table_name", "mlssocial")
 

@@ -20,6 +20,7 @@ LAYERS = [
     {"models"},
     {"managers"},
     {"indexes", "attributes", "results", "table"},
+    {"batch"},
     {"writes"},
     {"changes"},
     {"connection", "schema"},

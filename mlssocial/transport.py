@@ -1,0 +1,313 @@
+"""
+The way of a data request over the wire: signed, sent, and its answer checked, without botocore's machinery in between.
+
+It stands behind botocore's ``before-call`` event, so parameters, endpoint and credentials are botocore's, and so are the hooks
+before and after the call. It steps aside, call by call, for whatever it would skip: somebody's handler on the way of the
+request, a proxy, a client certificate, another signer, an endpoint with a path. An answer counts only if its checksum, its
+request id and its JSON are right.
+"""
+
+from __future__ import annotations
+
+import hmac
+import select
+import socket
+import ssl
+import time
+import zlib
+from collections import deque
+from hashlib import sha256
+from typing import Any
+from urllib.parse import urlsplit
+
+import httptools
+from botocore.exceptions import (
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    ReadTimeoutError,
+    SSLError,
+)
+from botocore.httpsession import get_cert_path
+
+from .wire import decode_answer, is_data_operation
+
+_CHUNK = 256 * 1024
+# What a request passes through in botocore and would miss here. Handlers of botocore's own are made up for.
+_WATCHED = (
+    "request-created",
+    "choose-signer",
+    "before-sign",
+    "before-send",
+    "response-received",
+    "before-parse",
+    "needs-retry",
+)
+
+
+class Answer:
+    """What botocore's after-call handlers look at."""
+
+    __slots__ = ("content", "headers", "status_code")
+
+    def __init__(self, status_code: int, headers: dict[str, str], content: bytes) -> None:
+        self.status_code = status_code
+        self.headers = headers
+        self.content = content
+
+
+class Transport:
+    """Sends the data operations of one botocore client."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._events = client.meta.events._emitter  # noqa: SLF001  botocore tells nobody which handlers it has
+        self._known_handlers: Any = None
+        self._free: dict[str, bool] = {}
+        self._pools: dict[str, _Pool] = {}
+        self._signer = _Signer(client.meta.region_name)
+
+    def install(self) -> None:
+        """Stand behind the client's before-call event, behind everybody who is there already."""
+        self._client.meta.events.register_last("before-call.dynamodb", self._before_call)
+
+    def _before_call(self, model: Any, params: dict[str, Any], request_signer: Any, **_: Any) -> tuple[Answer, Any] | None:
+        operation: str = model.name
+        if not is_data_operation(operation) or not self._is_free(operation, params["url"], request_signer):
+            return None
+        credentials = request_signer._credentials  # noqa: SLF001  the signer is botocore's, its credentials too
+        if credentials is None:
+            return None  # botocore says what is missing
+        pool = self._pools.get(params["url"]) or self._pool(params["url"])
+        headers, body = params["headers"], params["body"]
+        head = self._signer.head(pool.host, headers, body, credentials.get_frozen_credentials())
+        answer = pool.exchange(head + body)
+        if answer.status_code >= 300:
+            return answer, self._refusal(model, answer)
+        return answer, _verified(operation, answer, pool.url)
+
+    def _is_free(self, operation: str, url: str, request_signer: Any) -> bool:
+        """Tell whether nobody stands on the way of this operation's requests."""
+        # botocore begins a new cache whenever a handler comes or goes.
+        if self._known_handlers is not self._events._lookup_cache:  # noqa: SLF001
+            self._known_handlers, self._free = self._events._lookup_cache, {}  # noqa: SLF001
+        free = self._free.get(operation)
+        if free is None:
+            free = self._free[operation] = self._look(operation, url, request_signer)
+            self._known_handlers = self._events._lookup_cache  # noqa: SLF001
+        return free
+
+    def _look(self, operation: str, url: str, request_signer: Any) -> bool:
+        config, session = self._client.meta.config, self._client._endpoint.http_session  # noqa: SLF001
+        handlers = [
+            handler
+            for event in _WATCHED
+            for handler in self._events._handlers.prefix_search(f"{event}.dynamodb.{operation}")  # noqa: SLF001
+        ]
+        return (
+            all(_is_botocores(handler) for handler in handlers)
+            and request_signer._signature_version == "v4"  # noqa: SLF001
+            and config.client_cert is None
+            and session._proxy_config.proxy_url_for(url) is None  # noqa: SLF001
+            and urlsplit(url).path in {"", "/"}
+        )
+
+    def _pool(self, url: str) -> _Pool:
+        config, verify = self._client.meta.config, self._client._endpoint.http_session._verify  # noqa: SLF001
+        pool = _Pool(url, config.connect_timeout, config.read_timeout, config.max_pool_connections, verify)
+        return self._pools.setdefault(url, pool)
+
+    def _refusal(self, model: Any, answer: Answer) -> Any:
+        """Read an error as botocore does, with the fields that its shape has."""
+        endpoint = self._client._endpoint  # noqa: SLF001
+        response = {"status_code": answer.status_code, "headers": answer.headers, "body": answer.content}
+        parser = endpoint._response_parser_factory.create_parser(model.service_model.resolved_protocol)  # noqa: SLF001
+        parsed = parser.parse(response, model.output_shape)
+        endpoint._add_modeled_error_fields(response, parsed, model, parser)  # noqa: SLF001
+        return parsed
+
+
+def _is_botocores(handler: Any) -> bool:
+    module = getattr(handler, "__module__", None) or type(handler).__module__
+    return str(module).startswith("botocore.")
+
+
+def _verified(operation: str, answer: Answer, url: str) -> dict[str, Any]:
+    headers, body = answer.headers, answer.content
+    checksum, request_id = headers.get("x-amz-crc32"), headers.get("x-amzn-requestid")
+    if checksum is not None and int(checksum) != zlib.crc32(body):
+        raise HTTPClientError(error=f"the answer of {url} does not match its checksum")
+    if request_id is None:
+        raise HTTPClientError(error=f"the answer of {url} has no request id: it is not DynamoDB's")
+    try:
+        parsed = decode_answer(operation, body)
+    except ValueError as error:
+        raise HTTPClientError(error=f"the answer of {url} cannot be read: {type(error).__name__}") from None
+    parsed["ResponseMetadata"] = {
+        "RequestId": request_id,
+        "HTTPStatusCode": answer.status_code,
+        "HTTPHeaders": headers,
+        "RetryAttempts": 0,
+    }
+    return parsed
+
+
+class _Signer:
+    """
+    Signature Version 4 for DynamoDB's one kind of request.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html. The signing key is kept for a
+    credential and a day; deriving it is most of the work.
+    """
+
+    def __init__(self, region: str) -> None:
+        self._region = region
+        self._key: tuple[str, str, str, bytes] = ("", "", "", b"")
+
+    def head(self, host: str, headers: Any, body: bytes, credentials: Any) -> bytes:
+        """Make the request's head, with its signature."""
+        now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        target, agent = headers["X-Amz-Target"], headers["User-Agent"]
+        kind = "application/x-amz-json-1.0"
+        token = credentials.token
+        signed = f"content-type:{kind}\nhost:{host}\nx-amz-date:{now}\n"
+        names = "content-type;host;x-amz-date"
+        if token:
+            signed += f"x-amz-security-token:{token}\n"
+            names += ";x-amz-security-token"
+        signed += f"x-amz-target:{target}\n"
+        names += ";x-amz-target"
+        canonical = f"POST\n/\n\n{signed}\n{names}\n{sha256(body).hexdigest()}"
+        scope = f"{now[:8]}/{self._region}/dynamodb/aws4_request"
+        text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
+        key = self._signing_key(credentials.access_key, credentials.secret_key, now[:8])
+        signature = hmac.digest(key, text.encode(), "sha256").hex()
+        session = f"X-Amz-Security-Token: {token}\r\n" if token else ""
+        return (
+            f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\nX-Amz-Target: {target}\r\nX-Amz-Date: {now}\r\n"
+            f"{session}Authorization: AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, SignedHeaders={names}, "
+            f"Signature={signature}\r\nUser-Agent: {agent}\r\nAccept-Encoding: identity\r\nContent-Length: {len(body)}\r\n\r\n"
+        ).encode()
+
+    def _signing_key(self, access_key: str, secret_key: str, day: str) -> bytes:
+        held = self._key  # one tuple, so that threads see all of it or none
+        if held[0] == access_key and held[1] == secret_key and held[2] == day:
+            return held[3]
+        key = f"AWS4{secret_key}".encode()
+        for part in (day, self._region, "dynamodb", "aws4_request"):
+            key = hmac.digest(key, part.encode(), "sha256")
+        self._key = (access_key, secret_key, day, key)
+        return key
+
+
+class _Pool:
+    """Connections to one endpoint that are kept open; the one used last is used next."""
+
+    def __init__(self, url: str, connect_timeout: float, read_timeout: float, size: int, verify: Any) -> None:
+        parts = urlsplit(url)
+        self.url = url
+        self.host = parts.netloc.rpartition("@")[2]
+        self._address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+        self._connect_timeout, self._read_timeout = connect_timeout, read_timeout
+        self._idle: deque[_Connection] = deque(maxlen=size)
+        self._tls = _tls_context(verify) if parts.scheme == "https" else None
+
+    def exchange(self, request: bytes) -> Answer:
+        """Send a request and give its answer; botocore's exceptions tell how it failed."""
+        connection = self._take()
+        try:
+            answer = connection.exchange(request)
+        except TimeoutError as error:
+            raise ReadTimeoutError(endpoint_url=self.url, error=error) from error
+        except (OSError, EOFError, httptools.HttpParserError) as error:
+            raise ConnectionClosedError(endpoint_url=self.url, error=error) from error
+        finally:
+            if not connection.reusable:
+                connection.close()
+        if connection.reusable:
+            self._idle.append(connection)
+        return answer
+
+    def _take(self) -> _Connection:
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # another thread took the last one
+                break
+            if connection.is_open():
+                return connection
+            connection.close()
+        return self._open()
+
+    def _open(self) -> _Connection:
+        try:
+            opened = socket.create_connection(self._address, self._connect_timeout)
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if self._tls:
+                opened = self._tls.wrap_socket(opened, server_hostname=self._address[0])
+            opened.settimeout(self._read_timeout)
+        except ssl.SSLError as error:
+            raise SSLError(endpoint_url=self.url, error=error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(endpoint_url=self.url, error=error) from error
+        except OSError as error:
+            raise EndpointConnectionError(endpoint_url=self.url, error=error) from error
+        return _Connection(opened)
+
+
+def _tls_context(verify: Any) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=get_cert_path(verify) if verify else None)
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class _Connection:
+    """One connection, and the parser of the answer that is read from it."""
+
+    __slots__ = ("_body", "_buffer", "_done", "_headers", "_parser", "_poll", "_socket", "reusable")
+
+    def __init__(self, opened: socket.socket) -> None:
+        self._socket = opened
+        self._buffer = memoryview(bytearray(_CHUNK))
+        self._poll = select.poll()
+        self._poll.register(opened, select.POLLIN)
+        self.reusable = False
+
+    def is_open(self) -> bool:
+        """Tell whether the other side has neither closed it nor sent what nobody asked for."""
+        return not self._poll.poll(0)
+
+    def close(self) -> None:
+        """Close it."""
+        self._socket.close()
+
+    def exchange(self, request: bytes) -> Answer:
+        """Send one request and read its answer to the end."""
+        self.reusable, self._done = False, False
+        self._headers: dict[str, str] = {}
+        self._body: list[bytes] = []
+        self._parser = parser = httptools.HttpResponseParser(self)
+        self._socket.sendall(request)
+        while not self._done:
+            received = self._socket.recv_into(self._buffer)
+            if not received:
+                raise EOFError("the connection was closed before the answer was complete")
+            parser.feed_data(self._buffer[:received])
+        return Answer(parser.get_status_code(), self._headers, b"".join(self._body))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header from the parser."""
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body from the parser."""
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """Hear from the parser that the answer is complete, and whether the connection can be used again."""
+        self._done = True
+        self.reusable = self._parser.should_keep_alive()
