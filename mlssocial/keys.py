@@ -9,7 +9,7 @@ give one key, and no id reaches into another entity's or user's range.
 from __future__ import annotations
 
 import re
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 from zlib import crc32
@@ -51,14 +51,15 @@ class Keys:
 
     def __post_init__(self) -> None:
         """Hold every key to DynamoDB's length."""
-        for name, value in zip(self.__slots__, astuple(self), strict=True):
-            limit = MAX_PARTITION_KEY_BYTES if name.endswith("pk") else MAX_SORT_KEY_BYTES
+        for name, limit in _KEY_LIMITS:
+            value: str | None = getattr(self, name)
             # A character takes four bytes at the most: short keys need no encoding to be known as short.
-            if value is not None and len(value) > limit // 4 and len(value.encode()) > limit:
-                raise InvalidKeyError(
-                    name.upper(),
-                    f"{len(value.encode())} bytes once assembled, and DynamoDB takes {limit}; shorten the ids",
-                )
+            if value is not None and len(value) > limit // 4 and (size := len(value.encode())) > limit:
+                reason = f"{size} bytes once assembled, and DynamoDB takes {limit}; shorten the ids"
+                raise InvalidKeyError(name.upper(), reason)
+
+
+_KEY_LIMITS = [(name, MAX_PARTITION_KEY_BYTES if name.endswith("pk") else MAX_SORT_KEY_BYTES) for name in Keys.__slots__]
 
 
 class ListingKey(NamedTuple):

@@ -7,10 +7,12 @@ better asked of ``Model.objects``.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any, ClassVar, NamedTuple, NoReturn, Self, cast
 
+import msgspec
 from pynamodb.attributes import UnicodeAttribute
 from pynamodb.connection.base import MetaTable
 from pynamodb.connection.table import TableConnection
@@ -19,7 +21,7 @@ from pynamodb.models import Model
 
 from . import keys, schema, table, writes
 from .attributes import DataAttribute, EntityTypeAttribute, MomentAttribute, SecondsAttribute, TextAttribute
-from .codec import WireMap
+from .codec import WireMap, epoch_millis
 from .connection import PartialRow, PynamoTable
 from .entities import Platform
 from .exceptions import ConfigurationError, InvalidItemError, ItemNotFoundError, WrongEntityError
@@ -121,7 +123,23 @@ class Item(Model):
             _refuse("save() with a condition of its own", "Model.objects.update()")
         entity, ids = self._writable("save")
         data = entity.encode(f"save {entity.name}", ids, self.attribute_values.get("data"))
-        self._take(writes.save(entity, ids, data, seen=self._seen))
+        row = writes.save(entity, ids, data, seen=self._seen, whole=False)
+        if schema.DATA in row:
+            self._take(row)
+        else:
+            self._take_head(row)
+
+    def replacement(self) -> msgspec.Raw:
+        """Give the JSON of the whole item as a batch writes it, over what is stored."""
+        entity, ids = self._writable("save")
+        data = entity.encode(f"save {entity.name}", ids, self.attribute_values.get("data"))
+        created = None if self._seen is None else self.created_at
+        others = {name: value for name, value in self.raw.items() if name != schema.DATA}
+        if self.ttl is not None:
+            others[schema.TTL] = {"N": str(self.ttl)}
+        return writes.replacement(
+            entity, ids, data, created_at=None if created is None else epoch_millis(created), others=others
+        )
 
     def delete(self, condition: None = None, *, add_version_condition: bool = True) -> bool:  # type: ignore[override]
         """Delete this item; False if it was not there. One request."""
@@ -147,9 +165,12 @@ class Item(Model):
     ) -> Self:
         """Read by PK and SK, as PynamoDB does; ``Model.objects.get()`` takes the ids."""
         try:
-            return super().get(hash_key, range_key, consistent_read, attributes_to_get)
+            found = super().get(hash_key, range_key, consistent_read, attributes_to_get)
         except PynamoDoesNotExist:
-            raise cls.DoesNotExist(f"get {cls.__name__}", (hash_key, range_key)) from None
+            found = None
+        if found is None or (found.ttl is not None and found.ttl <= time.time()):  # expired is gone, though it may be there
+            raise cls.DoesNotExist(f"get {cls.__name__}", (hash_key, range_key))
+        return found
 
     def __repr__(self) -> str:
         """Show the keys, and never what stands in Data."""
@@ -231,8 +252,30 @@ class Item(Model):
 
     def _take(self, row: Row) -> None:
         """Take over a stored row. What the class does not declare, or not with that type, stays as it came in *raw*."""
-        raw: WireMap = {}
+        values, self.raw = self._read(row)
+        self._partial = isinstance(row, PartialRow)
+        if self.entity is not None and not self._partial:
+            values["data"] = self.entity.decode(f"read {self.entity.name}", row)
+        self.attribute_values = values
+        self._remember(row)
+
+    def _take_head(self, row: Row) -> None:
+        """Take over what a write has set beside Data: what it did not mention is as it was, but for index keys."""
+        values, _ = self._read(row)
+        kept = {name: value for name, value in self.attribute_values.items() if name not in schema.INDEX_ATTRIBUTES}
+        self.attribute_values = kept | values
+        for name, part in (self.entity.key_fields if self.entity else {}).items():
+            if getattr(self.attribute_values["data"], name) is None:
+                setattr(self.attribute_values["data"], name, getattr(self, part))
+        self._remember(row)
+
+    def _remember(self, row: Row) -> None:
+        self._seen = {name: row[name] for name in (schema.UPDATED_AT, schema.WRITE_ID) if name in row}
+
+    def _read(self, row: Row) -> tuple[dict[str, Any], WireMap]:
+        """Read the attributes that the class declares, by their Python names; and give the others as they came."""
         values: dict[str, Any] = {}
+        raw: WireMap = {}
         for name, value in row.items():
             reader = _READERS.get(name)
             content = None if reader is None else getattr(value, reader.member)
@@ -244,11 +287,7 @@ class Item(Model):
                     raw[name] = plain(value)
             elif name != schema.DATA or self.entity is None:
                 raw[name] = plain(value)
-        self._partial = isinstance(row, PartialRow)
-        if self.entity is not None and not self._partial:
-            values["data"] = self.entity.decode(f"read {self.entity.name}", row)
-        self.raw, self.attribute_values = raw, values
-        self._seen = {name: row[name] for name in (schema.UPDATED_AT, schema.WRITE_ID) if name in row}
+        return values, raw
 
     def _writable(self, verb: str) -> tuple[Entity[Any], tuple[Any, ...]]:
         key = (self.pk, self.sk)

@@ -121,6 +121,11 @@ def decode_answer(operation: str, body: bytes) -> dict[str, Any]:
     return {name: value for name in answer.__struct_fields__ if (value := getattr(answer, name)) is not None}
 
 
+def encoded(value: dict[str, Any]) -> msgspec.Raw:
+    """Write a part of a request, to be put into it as it is."""
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
 def encode_request(request: dict[str, Any]) -> bytes:
     """Write the body of a data operation's request; attribute values in either form."""
     return msgspec.json.encode(request)

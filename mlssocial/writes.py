@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from .changes import Changes, Path
 from .codec import MAX_ITEM_BYTES, CodecError, WireMap, item_size, number_text
 from .connection import AnswerLostError, RefusedError, store
@@ -27,7 +29,7 @@ from .exceptions import (
     WrongEntityError,
 )
 from .schema import CREATED_AT, DATA, ENTITY_TYPE, INDEX_ATTRIBUTES, PK, SK, TTL, UPDATED_AT, WRITE_ID, Entity
-from .wire import AttributeValue, Row, plain_row, row_of
+from .wire import AttributeValue, Row, decode_row, encoded, plain_row, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,7 +41,7 @@ ATTEMPTS = 25
 def create(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap) -> Row:
     """Write a new item and give it; ItemAlreadyExistsError if it is there. One request."""
     write = _Write.new("create", entity, ids)
-    item = write.item(data)
+    item = encoded(write.item(data))
     expression = Expression()
     absent = f"attribute_not_exists({expression.path((PK,))}) OR NOT {expression.not_expired(write.now)}"
     try:
@@ -47,15 +49,16 @@ def create(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap) -> Row:
     except RefusedError:
         reason = "it exists already; use update(), or save() to overwrite"
         raise ItemAlreadyExistsError(write.operation, write.key, reason) from None
-    return row_of(item)
+    return decode_row(item)
 
 
-def save(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap, *, seen: Row | None = None) -> Row:
+def save(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap, *, seen: Row | None = None, whole: bool = True) -> Row:
     """
     Write an item whole, whether it was there or not, and give it as it is now. One request.
 
     Data is replaced; CreatedAt and attributes that no model declares are kept. With *seen*, the item as it was read, the write
-    is refused with StaleItemError if it has changed since.
+    is refused with StaleItemError if it has changed since. Without *whole*, only what the write itself has set is given, and
+    not Data, which the caller has: DynamoDB then sends back no more than what was there before.
     """
     write = _Write.new("save", entity, ids)
     item = write.item(data, given=None if seen is None else frozenset())
@@ -64,12 +67,17 @@ def save(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap, *, seen: Row 
         condition = f"attribute_not_exists({expression.path((PK,))}) OR {expression.alive(entity, write.now)}"
     else:
         condition = f"{expression.alive(entity, write.now)} AND {expression.unchanged(seen)}"
+    change, returned = _replace_all(expression, item), "ALL_NEW" if whole else "UPDATED_OLD"
     try:
-        return write.send("UpdateItem", expression, condition, UpdateExpression=_replace_all(expression, item))
+        row = write.send("UpdateItem", expression, condition, UpdateExpression=change, ReturnValues=returned)
     except RefusedError as refused:
         if seen is None and refused.item is not None and expired(refused.item, write.now):
             return create(entity, ids, data)  # what has expired is gone, its CreatedAt and TTL with it
         raise write.refusal(refused.item) or write.stale() from None
+    if whole:
+        return row
+    head = row_of({name: value for name, value in item.items() if name != DATA})
+    return head | {name: row[name] for name in (CREATED_AT,) if name in row}
 
 
 def update(entity: Entity[Any], ids: tuple[Any, ...], changes: Changes) -> Row:
@@ -111,6 +119,26 @@ def delete(entity: Entity[Any], ids: tuple[Any, ...], *, seen: Row | None = None
             return False
         raise error or write.stale() from None
     return True
+
+
+def replacement(
+    entity: Entity[Any], ids: tuple[Any, ...], data: WireMap, *, created_at: int | None, others: WireMap
+) -> msgspec.Raw:
+    """
+    Make the JSON of a whole item for a batch, which takes no conditions: what is stored is replaced.
+
+    Args:
+        entity: Which.
+        ids: Whose.
+        data: Its Data.
+        created_at: When it was created, in epoch milliseconds; now if None.
+        others: Attributes that no model declares, as they were read.
+    """
+    write = _Write.new("save", entity, ids)
+    item = others | write.item(data, given=None if created_at is None else frozenset())
+    if created_at is not None:
+        item[CREATED_AT] = {"N": str(created_at)}
+    return encoded(item)
 
 
 def read(entity: Entity[Any], ids: tuple[Any, ...], *, consistent: bool) -> Row | None:
@@ -210,20 +238,21 @@ class _Write:
     def new(cls, verb: str, entity: Entity[Any], ids: tuple[Any, ...]) -> _Write:
         return cls(f"{verb} {entity.name}", entity, ids, entity.keys(ids), now_millis(), secrets.token_urlsafe(12))
 
-    def item(self, data: WireMap, *, given: frozenset[str] | None = None) -> WireMap:
-        """Make a whole item of Data; InvalidItemError if it passes 400 KB."""
-        now = {"N": str(self.now)}
-        item: WireMap = {
+    def item(self, data: WireMap, *, given: frozenset[str] | None = None) -> dict[str, Any]:
+        """Make a whole item of Data, which is written as JSON once and for all; InvalidItemError if it passes 400 KB."""
+        now, content = {"N": str(self.now)}, encoded({"M": data})
+        item: dict[str, Any] = {
             PK: {"S": self.key[0]},
             SK: {"S": self.key[1]},
             ENTITY_TYPE: {"S": self.entity.name},
-            DATA: {"M": data},
+            DATA: content,
             CREATED_AT: now,
             UPDATED_AT: now,
             WRITE_ID: {"S": self.write_id},
             **self.entity.index_keys(self.ids, data, given),
         }
-        if (size := item_size(item)) > MAX_ITEM_BYTES:
+        # JSON is never shorter than what DynamoDB counts: only a large item needs to be measured.
+        if len(content) > MAX_ITEM_BYTES // 2 and (size := item_size(item | {DATA: {"M": data}})) > MAX_ITEM_BYTES:
             largest = max(data, key=lambda name: item_size({name: data[name]}))
             reason = f"{size:,} bytes, and DynamoDB takes {MAX_ITEM_BYTES:,}; the largest field is {largest}"
             raise InvalidItemError(self.operation, self.key, reason, fields=(largest,))
@@ -234,8 +263,6 @@ class _Write:
         table = store()
         if "Item" not in request:
             request["Key"] = {PK: {"S": self.key[0]}, SK: {"S": self.key[1]}}
-        if operation == "UpdateItem":
-            request["ReturnValues"] = "ALL_NEW"
         members = {
             "TableName": table.table_name,
             "ConditionExpression": condition,
@@ -312,7 +339,13 @@ def _update_once(write: _Write, changes: Changes, old: Row | None) -> Row:
             conditions.append(expression.unchanged(old))
     sets.append(f"{path((UPDATED_AT,))} = {expression.value({'N': str(write.now)})}")
     sets.append(f"{path((WRITE_ID,))} = {expression.value({'S': write.write_id})}")
-    return write.send("UpdateItem", expression, " AND ".join(conditions), UpdateExpression=_update_expression(sets, removes))
+    return write.send(
+        "UpdateItem",
+        expression,
+        " AND ".join(conditions),
+        UpdateExpression=_update_expression(sets, removes),
+        ReturnValues="ALL_NEW",
+    )
 
 
 def _addition(expression: Expression, path: Path, amount: dict[str, Any]) -> str:

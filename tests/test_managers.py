@@ -597,6 +597,9 @@ class TestExpiry:
         put_raw(stored("Listing", "LISTING#gone", {"status": {"S": "sold"}}, **self.GONE))
         put_raw(stored("Listing", "LISTING#here", {"status": {"S": "sold"}}, TTL={"N": "99999999999"}))
         assert Listing.objects.find("u1", "gone") is None
+        assert list(Listing.objects.get_many([("u1", "gone"), ("u1", "here")])) == [("u1", "here")]
+        with pytest.raises(Listing.DoesNotExist):
+            Listing.get("USER#u1", "LISTING#gone")
         assert [one.listing_id for one in Listing.objects.query("u1")] == ["here"]
         assert Listing.objects.query("u1").count() == 1
         assert Listing.objects.get("u1", "here").ttl == 99999999999

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
-from mlssocial import changes, keys, writes
+from mlssocial import batch, changes, keys, writes
 from mlssocial.entities import Payload
-from mlssocial.exceptions import ItemNotFoundError
+from mlssocial.exceptions import BatchIncompleteError, InvalidItemError, ItemNotFoundError, UnreadableItemWarning
 from mlssocial.results import Plan, Results
 
 if TYPE_CHECKING:
@@ -78,6 +79,53 @@ class Manager(Generic[M, D]):
         change = changes.parse(self.entity, f"update {self.entity.name}", ids, values, remove)
         with self._missing():
             return self._load(writes.update(self.entity, ids, change))
+
+    def get_many(self, ids: Iterable[tuple[Any, ...]], *, consistent: bool = False) -> dict[tuple[Any, ...], M]:
+        """
+        Read many items at once, by their ids: ``get_many([("u1", "l1"), ("u1", "l2")])``.
+
+        Any number, 100 a request and a few requests at a time. What is not there is not in the answer; a row that cannot be
+        read is left out with an UnreadableItemWarning. The answer has the ids as they were given, in their order.
+
+        Raises:
+            InvalidKeyError: An id cannot go into a key. Nothing was sent.
+            StoreError: DynamoDB refused, or left keys unprocessed until the deadline.
+        """
+        wanted = {self.entity.keys(one): one for one in ids}
+        found: dict[tuple[str, str], M] = {}
+        now = writes.now_millis()
+        for row in batch.read(wanted, consistent=consistent):
+            if not writes.expired(row, now):
+                try:
+                    item = self._load(row)
+                except InvalidItemError as error:
+                    warnings.warn(f"left out: {error}", UnreadableItemWarning, stacklevel=2)
+                else:
+                    found[item.pk, item.sk] = item
+        return {one: found[key] for key, one in wanted.items() if key in found}
+
+    def save_many(self, items: Iterable[M]) -> int:
+        """
+        Write many items whole, over what was there, and give how many were written.
+
+        Any number, 25 a request and a few requests at a time; of several with one key the last one stands. DynamoDB's batches
+        take no conditions: what another writer has changed since an item was read is lost, so keep them for items that nobody
+        else writes. Index keys follow as ever.
+
+        Raises:
+            InvalidItemError, InvalidKeyError: An item cannot be stored. Nothing was sent.
+            BatchIncompleteError: Some were not written, or nobody can tell; *unprocessed* are those items.
+        """
+        chosen = {(item.pk, item.sk): item for item in items}
+        outcome = batch.write({key: {"PutRequest": {"Item": item.replacement()}} for key, item in chosen.items()})
+        if outcome.failed:
+            key, reason = next(iter(outcome.failed.items()))
+            message = (
+                f"save_many {self.entity.name}: {len(outcome.failed):,} of {len(chosen):,} items were not written; "
+                f"the first is {key[0]} / {key[1]}: {reason}; save_many() the unprocessed ones again"
+            )
+            raise BatchIncompleteError(message, [chosen[key] for key in outcome.failed])
+        return len(outcome.written)
 
     def _delete(self, *ids: Any) -> bool:
         return writes.delete(self.entity, ids)
