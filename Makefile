@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types unit lock clean
+.PHONY: demo test lint types unit lock clean bench bench-cold bench-memory bench-lock
 
 demo: .venv/installed
 	$(BIN)/mlssocial demo
@@ -31,5 +31,27 @@ lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras --no-emit-index-url \
 	  --no-emit-find-links --custom-compile-command "make lock" setup.cfg --output-file requirements.lock
 
+# This project beside its peers, in an environment that holds them: make bench BENCH="--quick"; see benchmarks/README.md.
+BENCH_BIN := .venv-bench/bin
+
+bench: .venv-bench/installed
+	$(BENCH_BIN)/python -m benchmarks.run $(BENCH)
+
+bench-cold: .venv-bench/installed
+	$(BENCH_BIN)/python -m benchmarks.cold $(BENCH)
+
+bench-memory: .venv-bench/installed
+	$(BENCH_BIN)/python -m benchmarks.memory $(BENCH)
+
+.venv-bench/installed: benchmarks/requirements.lock setup.cfg pyproject.toml
+	$(PYTHON) -m venv --clear .venv-bench
+	$(BENCH_BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement benchmarks/requirements.lock
+	$(BENCH_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+bench-lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make bench-lock" benchmarks/requirements.in --output-file benchmarks/requirements.lock
+
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf .venv .venv-bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
