@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, TypeVar
 
+import msgspec
+
 from .connection import AnswerLostError, store
 from .exceptions import StoreError
 from .schema import PK, SK
@@ -50,7 +52,8 @@ class Outcome:
 def read(keys: Iterable[Key], *, consistent: bool) -> Iterator[Row]:
     """Read items by their keys, in no order; those that are not there are left out. StoreError if some cannot be had."""
     requests = [[{PK: {"S": pk}, SK: {"S": sk}} for pk, sk in part] for part in _batched(dict.fromkeys(keys), MAX_GET)]
-    return chain.from_iterable(_at_once(lambda part: _read_part(part, consistent=consistent), requests))
+    parts = _at_once(lambda part: _read_part(part, consistent=consistent), requests)
+    return map(decode_row, chain.from_iterable(parts))  # one at a time: a whole answer's tree is dear to the collector
 
 
 def write(requests: dict[Key, dict[str, Any]]) -> Outcome:
@@ -62,13 +65,14 @@ def write(requests: dict[Key, dict[str, Any]]) -> Outcome:
     return total
 
 
-def _read_part(keys: list[dict[str, Any]], *, consistent: bool) -> list[Row]:
-    table, rows, patience = store().table_name, [], _Patience()
+def _read_part(keys: list[dict[str, Any]], *, consistent: bool) -> list[msgspec.Raw]:
+    table, patience = store().table_name, _Patience()
+    rows: list[msgspec.Raw] = []
     while keys:
         request = {"RequestItems": {table: {"Keys": keys, "ConsistentRead": consistent}}}
         answer = store().call("BatchGetItem", request)
         found = answer.get("Responses", {}).get(table, [])
-        rows += [decode_row(row) for row in found]
+        rows += found
         keys = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
         if keys and not patience.wait(progress=bool(found)):
             reason = (

@@ -43,12 +43,14 @@ class _Kind:
 
 
 _EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
+_SMALL_MODEL = 4
+_LEAST_WHOLE, _MOST_WHOLE = -(10**38), 10**38
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d{0,18})(\.\d{0,17}[1-9])?", re.ASCII)
 
 
 def load_number(text: str) -> Decimal:
-    """Read a number; what is short and all digits needs no check."""
-    return Decimal(text) if text.isdigit() and text.isascii() and len(text) <= 38 else parse_number(text)
+    """Read a number; what is short and plain needs no check."""
+    return Decimal(text) if _PLAIN_NUMBER.fullmatch(text) else parse_number(text)
 
 
 def load_whole(text: str) -> int:
@@ -86,12 +88,12 @@ def dump_number(value: Any) -> str:
     if type(value) is not Decimal:
         raise SurpriseError
     text = str(value)
-    return text if _PLAIN_NUMBER.fullmatch(text) else number_text(value)
+    return text if (text.isdigit() and len(text) <= 38) or _PLAIN_NUMBER.fullmatch(text) else number_text(value)
 
 
 def dump_whole(value: Any) -> str:
     """Write a count."""
-    if type(value) is not int or not -(10**38) < value < 10**38:
+    if type(value) is not int or not _LEAST_WHOLE < value < _MOST_WHOLE:
         raise SurpriseError
     return str(value)
 
@@ -159,10 +161,14 @@ def items_of(value: Any, kind: type) -> Any:
     return value
 
 
+# What occurs in nearly every item needs no call, or no new object.
+_SMALL_NUMBERS = {text: Decimal(text) for text in (*map(str, range(100)), *(f"{n}.5" for n in range(20)))}
+_SMALL_WHOLES = {str(number): number for number in range(3000)}
+
 _SCALARS: list[tuple[Any, _Kind]] = [
-    (str, _Kind("S", "{x}", "dump_text({x})")),
-    (Number, _Kind("N", "load_number({x})", "dump_number({x})")),
-    (Whole, _Kind("N", "load_whole({x})", "dump_whole({x})")),
+    (str, _Kind("S", "{x}", "{x} if type({x}) is str and {x}.isascii() else dump_text({x})")),
+    (Number, _Kind("N", "small_numbers[{x}] if {x} in small_numbers else load_number({x})", "dump_number({x})")),
+    (Whole, _Kind("N", "small_wholes[{x}] if {x} in small_wholes else load_whole({x})", "dump_whole({x})")),
     (Moment, _Kind("N", "load_moment({x})", "dump_moment({x})")),
     (Day, _Kind("S", "load_day({x})", "dump_day({x})")),
     (Flag, _Kind("BOOL", "{x}", "dump_flag({x})")),
@@ -179,6 +185,9 @@ class _Compiler:
         self.models: set[type[BaseModel]] = set()
         self.names: dict[str, Any] = {
             "SurpriseError": SurpriseError,
+            "new": object.__new__,
+            "small_numbers": _SMALL_NUMBERS,
+            "small_wholes": _SMALL_WHOLES,
             "Token": Token,
             "texts": load_texts,
             "platforms": Platform._value2member_map_.get,
@@ -247,7 +256,8 @@ def _entry(kind: _Kind) -> str:
 def _loader(model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
     """Write the function that makes a model of a map's attribute values."""
     name = model.__name__
-    lines = [f"def load_{name}(data, get=dict.get):", "    left = len(data); fields = set(); add = fields.add"]
+    lines = [f"def load_{name}(data, get=dict.get):", *_whole_shape(model, kinds)]
+    lines.append("    left = len(data); fields = set(); add = fields.add")
     for number, (field, kind) in enumerate(kinds.items()):
         required = model.model_fields[field].is_required()
         lines += [
@@ -262,7 +272,7 @@ def _loader(model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
     values = ", ".join(f"{field!r}: v{number}" for number, field in enumerate(kinds))
     return [
         *lines,
-        f"    made = {name}.__new__({name})",
+        f"    made = new({name})",
         f"    set_dict(made, {{{values}}}); set_fields(made, fields); set_private(made, None)",
         "    extra = {}",
         "    if left:",
@@ -273,13 +283,34 @@ def _loader(model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
     ]
 
 
+def _whole_shape(model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
+    """Write a shortcut for a small map that has all its fields and no other, as photos mostly do."""
+    if len(kinds) > _SMALL_MODEL:
+        return []
+    names = {field: wire_name(model, field) for field in kinds}
+    found = "; ".join(f"v{n} = data[{wire!r}].{kinds[field].member}" for n, (field, wire) in enumerate(names.items()))
+    there = " and ".join(f"v{n} is not None" for n in range(len(kinds)))
+    values = ", ".join(f"{field!r}: {kind.load.format(x=f'v{n}')}" for n, (field, kind) in enumerate(kinds.items()))
+    return [
+        f"    if len(data) == {len(kinds)} and {' and '.join(f'{wire!r} in data' for wire in names.values())}:",
+        f"        {found}",
+        f"        if {there}:",
+        f"            made = new({model.__name__})",
+        f"            set_dict(made, {{{values}}}); set_fields(made, {set(kinds)!r})",
+        "            set_private(made, None); set_extra(made, {})",
+        "            return made",
+    ]
+
+
 def _dumper(model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
     """Write the function that makes a map's attribute values of a model."""
     name = model.__name__
     lines = [
         f"def dump_{name}(payload):",
         f"    if type(payload) is not {name}: raise SurpriseError",
-        "    fields = payload.__pydantic_fields_set__; values = payload.__dict__; data = {}",
+        "    fields = payload.__pydantic_fields_set__; values = payload.__dict__; more = payload.__pydantic_extra__",
+        *_whole_payload(model, kinds),
+        "    data = {}",
     ]
     for field, kind in kinds.items():
         written = f'{{{{"{kind.member}": {kind.dump}}}}}'.format(x="value")
@@ -293,9 +324,25 @@ def _dumper(model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
         ]
     return [
         *lines,
-        "    more = payload.__pydantic_extra__",
         "    if more: data.update(dump_open_map(more))",
         "    return data",
+    ]
+
+
+def _whole_payload(model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
+    """Write the same shortcut for dumping."""
+    if len(kinds) > _SMALL_MODEL:
+        return []
+    found = "; ".join(f"v{n} = values[{field!r}]" for n, field in enumerate(kinds))
+    there = " and ".join(f"v{n} is not None" for n in range(len(kinds)))
+    entries = ", ".join(
+        f"{wire_name(model, field)!r}: {{{kind.member!r}: {kind.dump.format(x=f'v{n}')}}}"
+        for n, (field, kind) in enumerate(kinds.items())
+    )
+    return [
+        f"    if len(fields) == {len(kinds)} and not more:",
+        f"        {found}",
+        f"        if {there}: return {{{entries}}}",
     ]
 
 

@@ -9,8 +9,8 @@ give one key, and no id reaches into another entity's or user's range.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 from zlib import crc32
 
@@ -38,8 +38,7 @@ _REFUSED = re.compile("[#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(NamedTuple):
     """All keys of one item. Both keys of an index are there, or neither (None)."""
 
     pk: str
@@ -48,18 +47,6 @@ class Keys:
     gsi1sk: str | None = None
     gsi2pk: str | None = None
     gsi2sk: str | None = None
-
-    def __post_init__(self) -> None:
-        """Hold every key to DynamoDB's length."""
-        for name, limit in _KEY_LIMITS:
-            value: str | None = getattr(self, name)
-            # A character takes four bytes at the most: short keys need no encoding to be known as short.
-            if value is not None and len(value) > limit // 4 and (size := len(value.encode())) > limit:
-                reason = f"{size} bytes once assembled, and DynamoDB takes {limit}; shorten the ids"
-                raise InvalidKeyError(name.upper(), reason)
-
-
-_KEY_LIMITS = [(name, MAX_PARTITION_KEY_BYTES if name.endswith("pk") else MAX_SORT_KEY_BYTES) for name in Keys.__slots__]
 
 
 class ListingKey(NamedTuple):
@@ -121,7 +108,7 @@ def listing_keys(
     if mls_provider is not None and mls_number is not None:
         by_number = mls_number_partition(mls_provider, mls_number)
     listed = "" if list_date is None else _day("list_date", list_date)
-    return Keys(
+    return _held(
         user_partition(user_id),
         _LISTING + listing_id,
         gsi1pk=by_number,
@@ -134,7 +121,7 @@ def listing_keys(
 def mls_connection_keys(user_id: str, connection_id: str, last_synced_at: datetime | int | None = None) -> Keys:
     """Make an MLSConnection's keys. One that was never synced comes first in the queue of syncs."""
     connection_id = _id("connection_id", connection_id)
-    return Keys(
+    return _held(
         user_partition(user_id),
         _MLS_CONNECTION + connection_id,
         gsi2pk=_shard(_MLS_SYNC, user_id),
@@ -147,8 +134,8 @@ def social_connection_keys(user_id: str, platform: str, expires_at: datetime | i
     platform = platform_part(platform)
     pk = user_partition(user_id)
     if expires_at is None:
-        return Keys(pk, _SOCIAL + platform)
-    return Keys(
+        return _held(pk, _SOCIAL + platform)
+    return _held(
         pk,
         _SOCIAL + platform,
         gsi2pk=_shard(_TOKEN_EXPIRY, user_id),
@@ -167,7 +154,7 @@ def social_post_keys(
     pk, post_id = user_partition(user_id), _id("post_id", post_id)
     by_listing = None if listing_id is None else listing_partition(listing_id)
     waits = status == UNPUBLISH_PENDING
-    return Keys(
+    return _held(
         pk,
         _POST + post_id,
         gsi1pk=by_listing,
@@ -179,7 +166,7 @@ def social_post_keys(
 
 def performance_metrics_keys(user_id: str, listing_id: str, date: date | str) -> Keys:
     """Make a PerformanceMetrics item's keys; *date* is a date or ``YYYY-MM-DD``."""
-    return Keys(user_partition(user_id), f"{metrics_prefix(listing_id)}{_day('date', date)}")
+    return _held(user_partition(user_id), f"{metrics_prefix(listing_id)}{_day('date', date)}")
 
 
 # --- The way back ----------------------------------------------------------------------------------------------------
@@ -216,6 +203,7 @@ def parse_performance_metrics_keys(pk: str, sk: str) -> PerformanceMetricsKey:
     return PerformanceMetricsKey(parse_user(pk), _id("listing_id", listing_id), date.fromisoformat(_day("date", day)))
 
 
+@lru_cache(256)
 def parse_user(pk: str) -> str:
     """Take the user id out of a partition key; InvalidKeyError if it is no user's."""
     return _rest("user_id", pk, _USER, name="PK")
@@ -307,7 +295,22 @@ def platform_part(platform: str) -> str:
 # --- Checks ----------------------------------------------------------------------------------------------------------
 
 
+def _held(*keys: str | None, **index_keys: str | None) -> Keys:
+    """Hold every key to DynamoDB's length."""
+    made = Keys(*keys, **index_keys)  # type: ignore[arg-type]  # the first two are text
+    # A character takes four bytes at the most: short keys need no encoding to be known as short.
+    if max(map(len, filter(None, made))) > MAX_SORT_KEY_BYTES // 4:
+        for name, value in zip(made._fields, made, strict=True):
+            limit = MAX_PARTITION_KEY_BYTES if name.endswith("pk") else MAX_SORT_KEY_BYTES
+            if value is not None and (size := len(value.encode())) > limit:
+                reason = f"{size} bytes once assembled, and DynamoDB takes {limit}; shorten the ids"
+                raise InvalidKeyError(name.upper(), reason)
+    return made
+
+
 def _id(part: str, value: object) -> str:
+    if type(value) is str and value.isalnum():  # by far the most ids: letters and digits, none of them refused
+        return value
     if not isinstance(value, str):
         raise InvalidKeyError(part, f"a string is needed, not {type(value).__name__}")
     if not value:

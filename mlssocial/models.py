@@ -8,9 +8,9 @@ better asked of ``Model.objects``.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any, ClassVar, NamedTuple, NoReturn, Self, cast
+from typing import Any, ClassVar, NoReturn, Self, cast
 
 import msgspec
 from pynamodb.attributes import UnicodeAttribute
@@ -237,18 +237,22 @@ class Item(Model):
     # Between rows and instances
 
     @classmethod
-    def _instantiate(cls, attribute_values: WireMap | Row) -> Self:
-        """Make an instance of a row: of its own class, or of Item where that is another application's."""
-        row = row_of(attribute_values)
+    def from_row(cls, row: Row) -> Self:
+        """Make an item of a row that was read: of its own class, or an Item where that is another application's."""
         kind = writes.entity_type(row)
         found = _CLASSES.get(kind, Item)
         if not issubclass(found, cls):
             key = (str(row[schema.PK].S), str(row[schema.SK].S))
-            kind = kind or "row without EntityType"
-            raise InvalidItemError(f"read {cls.__name__}", key, f"the item there is a {kind}")
+            reason = f"the item there is a {kind or 'row without EntityType'}"
+            raise InvalidItemError(f"read {cls.__name__}", key, reason)
         item = found.__new__(found)
         item._take(row)  # noqa: SLF001  its own class
         return item
+
+    @classmethod
+    def _instantiate(cls, attribute_values: WireMap | Row) -> Self:
+        """Make an item of a row, in whichever form PynamoDB has it."""
+        return cls.from_row(row_of(attribute_values))
 
     def _take(self, row: Row) -> None:
         """Take over a stored row. What the class does not declare, or not with that type, stays as it came in *raw*."""
@@ -277,12 +281,11 @@ class Item(Model):
         values: dict[str, Any] = {}
         raw: WireMap = {}
         for name, value in row.items():
-            reader = _READERS.get(name)
-            content = None if reader is None else getattr(value, reader.member)
-            if reader is not None and content is not None:
+            if name in _TEXTS and value.S is not None:
+                values[_TEXTS[name]] = value.S
+            elif name in _NUMBERS and value.N is not None:
                 try:
-                    values[reader.name] = content if reader.read is None else reader.read(content)
-                    continue
+                    values[_NUMBERS[name][0]] = _NUMBERS[name][1](value.N)
                 except (ValueError, OverflowError):
                     raw[name] = plain(value)
             elif name != schema.DATA or self.entity is None:
@@ -299,18 +302,8 @@ class Item(Model):
         return self.entity, self.entity.parse(*key)
 
 
-class _Reader(NamedTuple):
-    """How a top-level attribute is read: into which Python name, from which type, by which function."""
-
-    name: str
-    member: str
-    read: Callable[[str], Any] | None
-
-
-_READERS = {
-    attribute.attr_name: _Reader(name, attribute.attr_type, None if attribute.attr_type == "S" else attribute.deserialize)
-    for name, attribute in Item.get_attributes().items()
-}
+_TEXTS = {a.attr_name: name for name, a in Item.get_attributes().items() if a.attr_type == "S"}
+_NUMBERS = {a.attr_name: (name, a.deserialize) for name, a in Item.get_attributes().items() if a.attr_type == "N"}
 
 
 class Listing(Item, discriminator=schema.LISTING.name):

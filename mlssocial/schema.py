@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache, lru_cache
 from typing import Any, Generic, TypeVar
 
 from . import keys
@@ -58,8 +59,10 @@ class Entity(Generic[D]):
 
     def keys(self, ids: tuple[Any, ...]) -> tuple[str, str]:
         """Give PK and SK; InvalidKeyError where an id cannot go into them."""
-        made = self.make_keys(*ids)
-        return made.pk, made.sk
+        try:
+            return _primary_key(self.make_keys, *ids)
+        except TypeError:  # an id that has no hash is no id, which the function itself says best
+            return self.make_keys(*ids)[:2]
 
     def index_keys(self, ids: tuple[Any, ...], data: WireMap, given: frozenset[str] | None = None) -> WireMap:
         """
@@ -71,7 +74,7 @@ class Entity(Generic[D]):
             given: The fields that the caller gives, all of them if None. What cannot go into a key is refused there; a value
                 that another writer stored leaves its index without keys instead.
         """
-        values = {name: _plain(data.get(wire_name(self.payload, name))) for name in self.index_fields}
+        values = {name: _plain(data.get(wire)) for name, wire in _wire_names(self.payload, self.index_fields)}
         while True:
             try:
                 made = self.make_keys(*ids, **values)
@@ -130,8 +133,21 @@ class Entity(Generic[D]):
 _NULL = {"NULL": True}
 
 
+@lru_cache(4096, typed=True)
+def _primary_key(make_keys: Callable[..., keys.Keys], *ids: Any) -> tuple[str, str]:
+    made = make_keys(*ids)
+    return made.pk, made.sk
+
+
+@cache
+def _wire_names(payload: type[Payload], names: tuple[str, ...]) -> list[tuple[str, str]]:
+    return [(name, wire_name(payload, name)) for name in names]
+
+
 def _plain(value: dict[str, Any] | None) -> Any:
     """Give a scalar of Data as Python; null, empty text and what no key can be made of as None."""
+    if value is not None and "S" in value:
+        return value["S"] or None
     if value is None or not (value.keys() & {"S", "N"}):
         return None
     plain = decode(value)

@@ -12,6 +12,7 @@ import secrets
 import time
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -29,7 +30,7 @@ from .exceptions import (
     WrongEntityError,
 )
 from .schema import CREATED_AT, DATA, ENTITY_TYPE, INDEX_ATTRIBUTES, PK, SK, TTL, UPDATED_AT, WRITE_ID, Entity
-from .wire import AttributeValue, Row, decode_row, encoded, plain_row, row_of
+from .wire import AttributeValue, Row, decode_row, encoded, plain_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,21 +63,20 @@ def save(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap, *, seen: Row 
     """
     write = _Write.new("save", entity, ids)
     item = write.item(data, given=None if seen is None else frozenset())
-    expression = Expression()
-    if seen is None:
-        condition = f"attribute_not_exists({expression.path((PK,))}) OR {expression.alive(entity, write.now)}"
-    else:
-        condition = f"{expression.alive(entity, write.now)} AND {expression.unchanged(seen)}"
-    change, returned = _replace_all(expression, item), "ALL_NEW" if whole else "UPDATED_OLD"
+    change, condition, names = _save_expressions(frozenset(item), None if seen is None else frozenset(seen))
+    values = {f":{name}": value for name, value in item.items() if name not in {PK, SK}}
+    values |= {f":seen{name}": value for name, value in (seen or {}).items()}
+    values[":now"] = {"N": str(write.now // 1000)}
+    returned = "ALL_NEW" if whole else "UPDATED_OLD"
     try:
-        row = write.send("UpdateItem", expression, condition, UpdateExpression=change, ReturnValues=returned)
+        row = write.send("UpdateItem", Expression(names, values), condition, UpdateExpression=change, ReturnValues=returned)
     except RefusedError as refused:
         if seen is None and refused.item is not None and expired(refused.item, write.now):
             return create(entity, ids, data)  # what has expired is gone, its CreatedAt and TTL with it
         raise write.refusal(refused.item) or write.stale() from None
     if whole:
         return row
-    head = row_of({name: value for name, value in item.items() if name != DATA})
+    head = {name: AttributeValue(**value) for name, value in item.items() if name != DATA}
     return head | {name: row[name] for name in (CREATED_AT,) if name in row}
 
 
@@ -300,20 +300,29 @@ class _Write:
         return StaleItemError(self.operation, self.key, "it has changed since it was read; read it and try again")
 
 
-def _replace_all(expression: Expression, item: WireMap) -> str:
-    """Set every attribute of *item* but its key, keep CreatedAt, and drop the index keys that it does not have."""
-    sets = [
-        f"{path} = {_kept(name, path, expression.value(value))}"
-        for name, value in item.items()
-        if name not in {PK, SK}
-        for path in (expression.path((name,)),)
-    ]
-    removes = [expression.path((name,)) for name in INDEX_ATTRIBUTES.values() if name not in item]
-    return _update_expression(sets, removes)
+@cache
+def _save_expressions(attributes: frozenset[str], seen: frozenset[str] | None) -> tuple[str, str, dict[str, str]]:
+    """
+    Write the expressions of a save, which depend on nothing but which attributes there are, and their names.
 
-
-def _kept(name: str, path: str, value: str) -> str:
-    return f"if_not_exists({path}, {value})" if name == CREATED_AT else value
+    Every attribute but the key is set, CreatedAt is kept, index keys that the item does not have are dropped, and values stand
+    under the attributes' own names.
+    """
+    expression = Expression()
+    sets = []
+    for name in sorted(attributes - {PK, SK}):
+        path = expression.path((name,))
+        sets.append(f"{path} = if_not_exists({path}, :{name})" if name == CREATED_AT else f"{path} = :{name}")
+    removes = [expression.path((name,)) for name in INDEX_ATTRIBUTES.values() if name not in attributes]
+    ttl = expression.path((TTL,))
+    alive = f"{expression.path((ENTITY_TYPE,))} = :{ENTITY_TYPE} AND (attribute_not_exists({ttl}) OR {ttl} > :now)"
+    if seen is None:
+        condition = f"attribute_not_exists({expression.path((PK,))}) OR ({alive})"
+    else:
+        versions = [(expression.path((name,)), name) for name in (UPDATED_AT, WRITE_ID)]
+        same = [f"{path} = :seen{name}" if name in seen else f"attribute_not_exists({path})" for path, name in versions]
+        condition = " AND ".join([alive, *same])
+    return _update_expression(sets, removes), condition, expression.names
 
 
 def _update_once(write: _Write, changes: Changes, old: Row | None) -> Row:

@@ -134,7 +134,7 @@ class Manager(Generic[M, D]):
         return self.entity.encode(f"{verb} {self.entity.name}", ids, data)
 
     def _load(self, row: Row) -> M:
-        return self.model.from_raw_data(row)
+        return self.model.from_row(row)
 
     @contextmanager
     def _missing(self) -> Iterator[None]:
