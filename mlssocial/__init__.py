@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from .entities import SocialPostData as SocialPostData
     from .exceptions import BatchIncompleteError as BatchIncompleteError
     from .exceptions import ConfigurationError as ConfigurationError
-    from .exceptions import DecryptionError as DecryptionError
     from .exceptions import FeedError as FeedError
     from .exceptions import InvalidCursorError as InvalidCursorError
     from .exceptions import InvalidItemError as InvalidItemError
     from .exceptions import InvalidKeyError as InvalidKeyError
+    from .exceptions import InvalidRecordError as InvalidRecordError
     from .exceptions import ItemAlreadyExistsError as ItemAlreadyExistsError
     from .exceptions import ItemNotFoundError as ItemNotFoundError
     from .exceptions import MLSSocialError as MLSSocialError
     from .exceptions import OutcomeUnknownError as OutcomeUnknownError
+    from .exceptions import SkippedRecordError as SkippedRecordError
     from .exceptions import StaleItemError as StaleItemError
     from .exceptions import StoreError as StoreError
-    from .exceptions import TransactionCanceledError as TransactionCanceledError
     from .exceptions import UnreadableItemWarning as UnreadableItemWarning
     from .exceptions import WrongEntityError as WrongEntityError
     from .managers import ALL_USERS as ALL_USERS
@@ -60,9 +60,9 @@ _HOMES = {
         "SocialConnectionData SocialPostData"
     ),
     "exceptions": (
-        "BatchIncompleteError ConfigurationError DecryptionError FeedError InvalidCursorError InvalidItemError InvalidKeyError "
-        "ItemAlreadyExistsError ItemNotFoundError MLSSocialError OutcomeUnknownError StaleItemError StoreError "
-        "TransactionCanceledError UnreadableItemWarning WrongEntityError"
+        "BatchIncompleteError ConfigurationError FeedError InvalidCursorError InvalidItemError InvalidKeyError "
+        "InvalidRecordError ItemAlreadyExistsError ItemNotFoundError MLSSocialError OutcomeUnknownError SkippedRecordError "
+        "StaleItemError StoreError UnreadableItemWarning WrongEntityError"
     ),
     "managers": "ALL_USERS",
     "models": "Item Listing MLSConnection PerformanceMetrics SocialConnection SocialPost check_table create_table",

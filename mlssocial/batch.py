@@ -7,8 +7,6 @@ through within the deadline; what is left then is named, never dropped.
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -18,7 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from .connection import AnswerLostError, store
+from .connection import AnswerLostError, Patience, store
 from .exceptions import StoreError
 from .schema import PK, SK
 from .wire import Row, decode_row
@@ -31,8 +29,6 @@ Key = tuple[str, str]
 MAX_GET, MAX_WRITE = 100, 25
 CONCURRENCY = 4
 """How many requests are under way at once."""
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 
 
 @dataclass(slots=True)
@@ -66,7 +62,8 @@ def write(requests: dict[Key, dict[str, Any]]) -> Outcome:
 
 
 def _read_part(keys: list[dict[str, Any]], *, consistent: bool) -> list[msgspec.Raw]:
-    table, patience = store().table_name, _Patience()
+    table, deadline = store().table_name, store().settings.deadline
+    patience = Patience(deadline)
     rows: list[msgspec.Raw] = []
     while keys:
         request = {"RequestItems": {table: {"Keys": keys, "ConsistentRead": consistent}}}
@@ -74,7 +71,8 @@ def _read_part(keys: list[dict[str, Any]], *, consistent: bool) -> list[msgspec.
         found = answer.get("Responses", {}).get(table, [])
         rows += found
         keys = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
-        if keys and not patience.wait(progress=bool(found)):
+        patience = Patience(deadline) if found else patience
+        if keys and not patience.wait():
             reason = (
                 f"BatchGetItem on {table}: {len(keys)} keys were left unprocessed until the deadline; ask for fewer at a time"
             )
@@ -83,7 +81,8 @@ def _read_part(keys: list[dict[str, Any]], *, consistent: bool) -> list[msgspec.
 
 
 def _write_part(requests: dict[Key, dict[str, Any]]) -> Outcome:
-    table, left, patience = store().table_name, requests, _Patience()
+    table, deadline, left = store().table_name, store().settings.deadline, requests
+    patience = Patience(deadline)
     outcome = Outcome()
     while left:
         try:
@@ -96,34 +95,12 @@ def _write_part(requests: dict[Key, dict[str, Any]]) -> Outcome:
             break
         unprocessed = {_key_of(request) for request in answer.get("UnprocessedItems", {}).get(table, [])}
         outcome.written += [key for key in left if key not in unprocessed]
-        progress = len(unprocessed) < len(left)
+        patience = Patience(deadline) if len(unprocessed) < len(left) else patience
         left = {key: request for key, request in left.items() if key in unprocessed}
-        if left and not patience.wait(progress=progress):
+        if left and not patience.wait():
             outcome.failed |= dict.fromkeys(left, "unprocessed until the deadline")
             break
     return outcome
-
-
-class _Patience:
-    """Growing pauses with full jitter, for as long as there is progress within the deadline."""
-
-    def __init__(self) -> None:
-        self._renew()
-
-    def _renew(self) -> None:
-        self._until = time.monotonic() + store().settings.deadline
-        self._pause = _FIRST_PAUSE
-
-    def wait(self, *, progress: bool) -> bool:
-        """Wait for the next attempt; False if it is time to give up."""
-        if progress:
-            self._renew()
-        pause = random.uniform(0, self._pause)  # noqa: S311  full jitter is no secret
-        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
-        if time.monotonic() + pause > self._until:
-            return False
-        time.sleep(pause)
-        return True
 
 
 def _batched(members: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -17,7 +17,8 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from .codec import CodecError, WireMap, decode, encode, explain, native, number_text, wire_name
+from .codec import CodecError, WireMap, encode, explain, native, number_text, wire_name
+from .entities import PlatformMetrics
 from .exceptions import InvalidItemError
 from .schema import Entity
 
@@ -99,7 +100,7 @@ class Changes:
         elif found is None or "N" in found:
             resolved.adds[path] = amount
         else:
-            raise CodecError(f"{'.'.join(path)} is stored as {decode(found)!r}, which is no number", (".".join(path),))
+            raise CodecError(f"{'.'.join(path)} is stored as {_kind(found)}, which is no number", (".".join(path),))
 
 
 def parse(
@@ -136,6 +137,8 @@ def increments(platform: str, counters: Mapping[str, int | Decimal]) -> Changes:
     for name, amount in counters.items():
         if isinstance(amount, bool) or not isinstance(amount, int | Decimal):
             raise CodecError(f"{name}: an int or a Decimal is needed, not {type(amount).__name__}", (name,))
+        if name in PlatformMetrics.model_fields:  # a day that holds what its field refuses could not be read again
+            _assignment(PlatformMetrics, name, amount)
         encode(amount, (name,))
     adds: dict[Path, int | Decimal] = {("platforms", platform, name): amount for name, amount in counters.items()}
     adds |= {(name,): counters[name] for name in _TOTALS if name in counters}
@@ -169,7 +172,7 @@ def _assignment(payload: type[BaseModel], name: str, value: Any) -> tuple[Path, 
         setattr(checked, last, value)  # validates this one field
         return path, encode(native(getattr(checked, last)), path)
     except ValidationError as error:
-        raise CodecError(str(explain(error)), (name,)) from None
+        raise CodecError(str(explain(error)), (".".join(path),)) from None
 
 
 def _walk(payload: type[BaseModel], name: str) -> tuple[Path, _Holder, str]:
@@ -238,10 +241,16 @@ def _missing_parent(data: WireMap | None, path: Path, resolved: Resolved) -> Pat
             resolved.absent.add(parent)
             return parent
         if "M" not in found:
-            raise CodecError(f"{'.'.join(parent)} is stored as {decode(found)!r}, which has no fields", (".".join(parent),))
+            raise CodecError(f"{'.'.join(parent)} is stored as {_kind(found)}, which has no fields", (".".join(parent),))
     if len(path) > 1:
         resolved.maps.add(path[:-1])
     return None
+
+
+def _kind(value: dict[str, Any]) -> str:
+    """Name a stored value's type; the value itself may be a secret of another application's."""
+    ((kind, _),) = value.items()
+    return {"S": "text", "N": "a number", "BOOL": "yes or no", "L": "a list", "M": "a map"}.get(kind, f"DynamoDB's type {kind}")
 
 
 def _at(data: WireMap, path: Path) -> dict[str, Any] | None:

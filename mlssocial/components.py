@@ -7,7 +7,9 @@ Control-plane calls and errors stay on botocore's own path.
 from __future__ import annotations
 
 from typing import Any
+from zlib import crc32
 
+from botocore.exceptions import HTTPClientError
 from botocore.parsers import JSONParser, ResponseParserFactory
 
 from .wire import decode_answer, encode_request, is_data_operation
@@ -31,13 +33,34 @@ class DataParser(JSONParser):  # type: ignore[misc]
         operation = shape.name.removesuffix("Output") if shape is not None else ""
         if response["status_code"] >= 300 or not is_data_operation(operation):
             return super().parse(response, shape)
-        parsed = decode_answer(operation, response["body"])
-        parsed["ResponseMetadata"] = {
-            "RequestId": response["headers"].get("x-amzn-requestid"),
-            "HTTPStatusCode": response["status_code"],
-            "HTTPHeaders": {name.lower(): value for name, value in response["headers"].items()},
-        }
-        return parsed
+        headers = {name.lower(): value for name, value in response["headers"].items()}
+        return read_answer(operation, response["status_code"], headers, response["body"])
+
+
+class InvalidAnswerError(HTTPClientError):  # type: ignore[misc]
+    """What came with status 200 is no answer of DynamoDB's: to the retries it is a lost one."""
+
+    fmt = "the answer is not DynamoDB's: {reason}"
+
+
+def read_answer(operation: str, status: int, headers: dict[str, str], body: bytes) -> dict[str, Any]:
+    """Read the answer of a data operation; InvalidAnswerError unless checksum, request id and JSON are right."""
+    checksum, request_id = headers.get("x-amz-crc32"), headers.get("x-amzn-requestid")
+    if checksum is not None and checksum != str(crc32(body)):
+        raise InvalidAnswerError(reason="it does not match its checksum")
+    if request_id is None:
+        raise InvalidAnswerError(reason="it has no request id")
+    try:
+        parsed = decode_answer(operation, body)
+    except ValueError as error:
+        raise InvalidAnswerError(reason=f"its body cannot be read ({type(error).__name__})") from None
+    parsed["ResponseMetadata"] = {
+        "RequestId": request_id,
+        "HTTPStatusCode": status,
+        "HTTPHeaders": headers,
+        "RetryAttempts": 0,
+    }
+    return parsed
 
 
 class Serializer:

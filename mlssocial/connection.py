@@ -18,6 +18,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import botocore.session
+import msgspec
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -32,6 +33,7 @@ from pynamodb.connection.table import TableConnection
 
 from . import components, local
 from .exceptions import ConfigurationError, MLSSocialError, StoreError, store_error
+from .schema import expired, now_millis
 from .settings import Settings, table_settings
 from .transport import Transport
 from .wire import AttributeValue, Row, decode_row, row_of
@@ -112,6 +114,23 @@ def recorded() -> Iterator[list[Call]]:
         _calls.reset(token)
 
 
+class Patience:
+    """Growing pauses with full jitter, until a deadline."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until = time.monotonic() + seconds
+        self._pause = _FIRST_PAUSE
+
+    def wait(self) -> bool:
+        """Wait for the next attempt; False, at once, where it would come after the deadline."""
+        pause = random.uniform(0, self._pause)  # noqa: S311  full jitter is no secret
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+        if time.monotonic() + pause > self._until:
+            return False
+        time.sleep(pause)
+        return True
+
+
 class Store:
     """The connection to one table under one set of settings."""
 
@@ -120,6 +139,12 @@ class Store:
         self.table_name = settings.table_name
         self._lock = Lock()
         self._client: Any = None
+        self._transport: Transport | None = None
+
+    def close(self) -> None:
+        """Close the connections that nobody uses; calls that are under way finish."""
+        if self._transport is not None:
+            self._transport.close()
 
     @property
     def client(self) -> Any:
@@ -139,18 +164,14 @@ class Store:
             AnswerLostError: A write was sent, and nobody knows.
             StoreError: DynamoDB refused, or could not be reached before the deadline.
         """
-        deadline = time.monotonic() + self.settings.deadline
-        pause = _FIRST_PAUSE
+        patience = Patience(self.settings.deadline)
         while True:
             try:
                 return self._send(operation, request)
             except (ClientError, BotoCoreError) as error:
                 again = _may_send_again(operation, error)
-                wait = random.uniform(0, pause)  # noqa: S311  full jitter is no secret
-                if not again or time.monotonic() + wait > deadline:
+                if not again or not patience.wait():
                     raise _translated(operation, request, error, again=again) from error
-            time.sleep(wait)
-            pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _send(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         calls, started = _calls.get(), time.perf_counter()
@@ -163,7 +184,7 @@ class Store:
 
     def _make_client(self) -> Any:
         settings = self.settings
-        session = botocore.session.Session(profile=settings.profile)
+        session = botocore.session.Session(profile=None if settings.is_local else settings.profile)
         session.register_component("response_parser_factory", components.ParserFactory())
         options: dict[str, Any] = {"region_name": settings.region, "endpoint_url": settings.endpoint_url}
         if settings.is_local:
@@ -183,7 +204,8 @@ class Store:
             local.attach(client, settings.endpoint_url or "")
         components.install(client)
         if settings.transport == "direct":
-            Transport(client).install()
+            self._transport = Transport(client)
+            self._transport.install()
         return client
 
     def _config(self) -> Config:
@@ -235,6 +257,8 @@ def store() -> Store:
         with _lock:
             held = _store
             if held is None or held.settings is not settings:
+                if held is not None:
+                    held.close()
                 held = _store = Store(settings)
     return held
 
@@ -262,12 +286,18 @@ class PynamoConnection(Connection):
         answer = store().call(operation_name, operation_kwargs)
         kind: type[Any] = PartialRow if "ProjectionExpression" in operation_kwargs else dict
         if "Items" in answer:
-            answer["Items"] = [kind(decode_row(row)) for row in answer["Items"]]
+            answer["Items"] = [kind(row) for row in _alive(answer["Items"])]
+            answer["Count"] = len(answer["Items"])
         if "Item" in answer:
             answer["Item"] = kind(answer["Item"])
         for table, rows in answer.get("Responses", {}).items() if operation_name == "BatchGetItem" else ():
-            answer["Responses"][table] = [kind(decode_row(row)) for row in rows]
+            answer["Responses"][table] = [kind(row) for row in _alive(rows)]
         return answer
+
+
+def _alive(rows: list[msgspec.Raw]) -> list[Row]:
+    now = now_millis()
+    return [row for row in map(decode_row, rows) if not expired(row, now)]
 
 
 class PartialRow(dict[str, AttributeValue]):

@@ -19,7 +19,7 @@ from pydantic.alias_generators import to_camel
 from .tokens import Token
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html#HowItWorks.DataTypes.Number
 MAX_NUMBER_DIGITS = 38
@@ -129,7 +129,7 @@ def _moment(value: Any, info: ValidationInfo) -> Any:
     if info.context == STORED or isinstance(value, float):
         raise ValueError("not a number of epoch milliseconds")
     if isinstance(value, str):
-        value = datetime.fromisoformat(value)
+        value = _parsed(datetime.fromisoformat, value, "a date and time of ISO 8601")
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise ValueError("no time zone; give an aware datetime")
@@ -144,8 +144,16 @@ def _day(value: Any) -> Any:
     if isinstance(value, str) and value:
         if len(value) != 10 or value[4] != "-" or value[7] != "-":  # weeks, as in 2024-W03-1, are as long
             raise ValueError("not a date of the form YYYY-MM-DD")
-        return date.fromisoformat(value)
+        return _parsed(date.fromisoformat, value, "a date of the form YYYY-MM-DD")
     return value
+
+
+def _parsed(parse: Callable[[str], Any], text: str, wanted: str) -> Any:
+    """Parse text; what is wrong with it is said without repeating it."""
+    try:
+        return parse(text)
+    except ValueError:
+        raise ValueError(f"not {wanted}") from None
 
 
 Number = Annotated[Decimal, BeforeValidator(_number)]

@@ -12,10 +12,8 @@ Every error that leaves mlssocial.
       ItemAlreadyExistsError              it is there already
       StaleItemError                      it has changed since it was read
       WrongEntityError                    another entity is stored under that key             .found
-      TransactionCanceledError            none of a transaction was applied                   .reasons
       BatchIncompleteError                some of a batch was not written                     .unprocessed
       OutcomeUnknownError                 nobody can tell whether a write was applied         .operation
-      DecryptionError                     a sealed token cannot be opened
       StoreError                          DynamoDB, or the way to it, refused                 .code .request_id
       FeedError(ValueError)               an MLS feed cannot be read
         InvalidRecordError                one record of it has a value that cannot be         .field .reason
@@ -127,19 +125,6 @@ class OutcomeUnknownError(ItemError):
     """
 
 
-class TransactionCanceledError(MLSSocialError):
-    """
-    A transaction was cancelled as a whole.
-
-    Attributes:
-        reasons: One entry an operation, in the caller's order; None where that operation was not at fault.
-    """
-
-    def __init__(self, message: str, reasons: Sequence[str | None]) -> None:
-        super().__init__(message)
-        self.reasons = tuple(reasons)
-
-
 class BatchIncompleteError(MLSSocialError):
     """
     Some items of a batch were not written.
@@ -151,10 +136,6 @@ class BatchIncompleteError(MLSSocialError):
     def __init__(self, message: str, unprocessed: Sequence[Any]) -> None:
         super().__init__(message)
         self.unprocessed = tuple(unprocessed)
-
-
-class DecryptionError(MLSSocialError):
-    """A sealed token cannot be opened."""
 
 
 class StoreError(MLSSocialError):

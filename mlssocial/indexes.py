@@ -9,9 +9,6 @@ from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
 from pynamodb.models import Model
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from .models import Listing, MLSConnection, SocialConnection, SocialPost  # noqa: F401  named in the bases below
 
 M = TypeVar("M", bound=Model)

@@ -125,7 +125,7 @@ def mls_connection_keys(user_id: str, connection_id: str, last_synced_at: dateti
         user_partition(user_id),
         _MLS_CONNECTION + connection_id,
         gsi2pk=_shard(_MLS_SYNC, user_id),
-        gsi2sk=f"{_time('last_synced_at', last_synced_at or 0)}#{user_id}#{connection_id}",
+        gsi2sk=f"{_time('last_synced_at', 0 if last_synced_at is None else last_synced_at)}#{user_id}#{connection_id}",
     )
 
 
@@ -153,14 +153,14 @@ def social_post_keys(
     """Make a SocialPost's keys. Only a post that waits to be unpublished is in GSI2, oldest request first."""
     pk, post_id = user_partition(user_id), _id("post_id", post_id)
     by_listing = None if listing_id is None else listing_partition(listing_id)
-    waits = status == UNPUBLISH_PENDING
+    waits, requested = status == UNPUBLISH_PENDING, 0 if unpublish_requested_at is None else unpublish_requested_at
     return _held(
         pk,
         _POST + post_id,
         gsi1pk=by_listing,
         gsi1sk=by_listing and _POST + post_id,
         gsi2pk=_shard(_UNPUBLISH, user_id) if waits else None,
-        gsi2sk=f"{_time('unpublish_requested_at', unpublish_requested_at or 0)}#{user_id}#{post_id}" if waits else None,
+        gsi2sk=f"{_time('unpublish_requested_at', requested)}#{user_id}#{post_id}" if waits else None,
     )
 
 
@@ -359,6 +359,6 @@ def _shards(queue: str, user_id: str | None) -> list[str]:
 
 
 def _rest(part: str, key: str, prefix: str, *, name: str = "SK") -> str:
-    if not key.startswith(prefix):
+    if not isinstance(key, str) or not key.startswith(prefix):
         raise InvalidKeyError(name, f"{key!r} does not begin with {prefix}")
     return _id(part, key[len(prefix) :])

@@ -34,7 +34,7 @@ from .managers import (
     SocialConnectionManager,
     SocialPostManager,
 )
-from .schema import Entity
+from .schema import Entity, entity_type
 from .settings import table_settings
 from .wire import Row, plain, row_of
 
@@ -123,37 +123,42 @@ class Item(Model):
             _refuse("save() with a condition of its own", "Model.objects.update()")
         entity, ids = self._writable("save")
         data = entity.encode(f"save {entity.name}", ids, self.attribute_values.get("data"))
-        row = writes.save(entity, ids, data, seen=self._seen, whole=False)
+        row = writes.save(entity, ids, data, others=self._others(), seen=self._seen, whole=False)
         if schema.DATA in row:
             self._take(row)
         else:
-            self._take_head(row)
+            self.take_head(row)
 
-    def replacement(self) -> msgspec.Raw:
-        """Give the JSON of the whole item as a batch writes it, over what is stored."""
+    def _others(self) -> WireMap:
+        """Give the attributes beside keys, Data, times and index keys that the class declares and the item has."""
+        attributes = self.get_attributes()
+        return {
+            attributes[name].attr_name: {attributes[name].attr_type: attributes[name].serialize(value)}
+            for name in ("ttl", "lease_id", "lease_until")
+            if (value := self.attribute_values.get(name)) is not None
+        }
+
+    def replacement(self) -> tuple[msgspec.Raw, Row]:
+        """Give the JSON of the whole item as a batch writes it over what is stored, and the head that it will have."""
         entity, ids = self._writable("save")
         data = entity.encode(f"save {entity.name}", ids, self.attribute_values.get("data"))
         created = None if self._seen is None else self.created_at
-        others = {name: value for name, value in self.raw.items() if name != schema.DATA}
-        if self.ttl is not None:
-            others[schema.TTL] = {"N": str(self.ttl)}
+        others = self.raw | self._others()
         return writes.replacement(
             entity, ids, data, created_at=None if created is None else epoch_millis(created), others=others
         )
 
     def delete(self, condition: None = None, *, add_version_condition: bool = True) -> bool:  # type: ignore[override]
-        """Delete this item; False if it was not there. One request."""
+        """Delete this item; False if it was not there, StaleItemError if it has changed since it was read. One request."""
         if condition is not None or not add_version_condition:
             _refuse("delete() with a condition of its own", "Model.objects.delete()")
-        return writes.delete(*self._writable("delete"))
+        return writes.delete(*self._writable("delete"), seen=self._seen)
 
     def refresh(self, consistent_read: bool = False) -> None:  # noqa: FBT001, FBT002  PynamoDB's signature
         """Read this item again; DoesNotExist if it is gone. One request."""
-        entity, ids = self._writable("refresh")
-        row = writes.read(entity, ids, consistent=consistent_read)
-        if row is None:
-            raise self.DoesNotExist(f"refresh {entity.name}", (self.pk, self.sk))
-        self._take(row)
+        fresh = type(self).get(self.pk, self.sk, consistent_read)
+        self.attribute_values, self.raw = fresh.attribute_values, fresh.raw
+        self._seen, self._partial = fresh._seen, False  # noqa: SLF001  its own class
 
     @classmethod
     def get(
@@ -186,7 +191,7 @@ class Item(Model):
     @classmethod
     def batch_write(cls, *_: Any, **__: Any) -> NoReturn:
         """Refuse: PynamoDB's batches drop what DynamoDB left unprocessed."""
-        _refuse("batch_write()", "Model.objects.create() or save()")
+        _refuse("batch_write()", "Model.objects.save_many()")
 
     def get_save_kwargs_from_instance(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse PynamoDB's transactions."""
@@ -201,6 +206,11 @@ class Item(Model):
         _refuse("a PynamoDB transaction's delete()", "Model.objects.delete()")
 
     # The table
+
+    @classmethod
+    def delete_table(cls, *_: Any, **__: Any) -> NoReturn:
+        """Refuse: the table is shared, and other applications' items are in it."""
+        raise ConfigurationError("delete_table() would drop other applications' items too; use AWS's own tools for that")
 
     @classmethod
     def create_table(cls, *_: Any, **__: Any) -> Any:
@@ -239,7 +249,7 @@ class Item(Model):
     @classmethod
     def from_row(cls, row: Row) -> Self:
         """Make an item of a row that was read: of its own class, or an Item where that is another application's."""
-        kind = writes.entity_type(row)
+        kind = entity_type(row)
         found = _CLASSES.get(kind, Item)
         if not issubclass(found, cls):
             key = (str(row[schema.PK].S), str(row[schema.SK].S))
@@ -263,7 +273,7 @@ class Item(Model):
         self.attribute_values = values
         self._remember(row)
 
-    def _take_head(self, row: Row) -> None:
+    def take_head(self, row: Row) -> None:
         """Take over what a write has set beside Data: what it did not mention is as it was, but for index keys."""
         values, _ = self._read(row)
         kept = {name: value for name, value in self.attribute_values.items() if name not in schema.INDEX_ATTRIBUTES}
@@ -295,7 +305,7 @@ class Item(Model):
     def _writable(self, verb: str) -> tuple[Entity[Any], tuple[Any, ...]]:
         key = (self.pk, self.sk)
         if self.entity is None:
-            raise WrongEntityError(f"{verb} item", key, found=str(self.entity_type))
+            raise WrongEntityError(f"{verb} item", key, found=self.entity_type)
         if self._partial and verb == "save":
             reason = "it was read in part, and would lose the rest; refresh() it first"
             raise InvalidItemError(f"save {self.entity.name}", key, reason)

@@ -13,41 +13,44 @@ import heapq
 import json
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Generic, TypeVar
 
 from .codec import WireMap
 from .connection import store
 from .exceptions import InvalidCursorError, InvalidItemError, UnreadableItemWarning
-from .schema import PK, SK
+from .schema import PK, SK, now_millis
 from .wire import Row, decode_row
-from .writes import Expression, now_millis
+from .writes import Expression
 
 T = TypeVar("T")
 
 MIN_FILTERED_PAGE = 25
 """How many rows a request reads at the least where a guard may leave some of them out."""
 
+MAX_LIMIT = 100_000
+"""How many rows a request asks for at the most; a page of DynamoDB's ends at 1 MB long before."""
+
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A condition on the item itself: ``path operator value``; where *or_empty*, missing or null will do too."""
+    """A condition on the item itself: ``path operator value``; where *or_no_number*, anything but a number will do too."""
 
     path: tuple[str, ...]
     operator: str
     value: dict[str, Any]
-    or_empty: bool = False
+    or_no_number: bool = False
 
     def expression(self, expression: Expression) -> str:
         """Give the filter expression."""
         path = expression.path(self.path)
         test = f"{path} {self.operator} {expression.value(self.value)}"
-        return f"({expression.empty(self.path)} OR {test})" if self.or_empty else test
+        return f"(NOT {expression.of_type(self.path, 'N')} OR {test})" if self.or_no_number else test
 
     def __str__(self) -> str:
         text = f"{'.'.join(self.path)} {self.operator} {next(iter(self.value.values()))}"
-        return f"{text} or missing" if self.or_empty else text
+        return f"{text} or missing" if self.or_no_number else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class Plan:
 
     Attributes:
         name: The method, such as ``Listing.objects.query``.
-        pattern: The access pattern's number in docs/access-patterns.md, 0 for everything of a user.
+        pattern: The access pattern's number in docs/access-patterns.md, 0 for what has none.
         partitions: Partition keys; several are merged in sort-key order.
         index: GSI1, GSI2, or None for the table.
         prefix: Sort keys begin with it.
@@ -180,16 +183,18 @@ class Cursor:
     @classmethod
     def decode(cls, plan: Plan, text: object) -> Cursor:
         """Read a cursor back; InvalidCursorError if it was cut or altered, or is another query's or user's."""
-        if not isinstance(text, str):
-            raise InvalidCursorError(f"cursor: text is needed, not {type(text).__name__}")
+        if not isinstance(text, str) or len(text) > _MAX_CURSOR:
+            raise InvalidCursorError(f"cursor: text of up to {_MAX_CURSOR:,} characters is needed, as an earlier page gave it")
         try:
             raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
             content = raw[_CHECKSUM_BYTES:]
             intact = _checksum(plan, content) == raw[:_CHECKSUM_BYTES]
             keys = json.loads(content) if intact else []
-        except (binascii.Error, ValueError):
-            keys = []
-        if isinstance(keys, list) and len(keys) == (4 if plan.index else 2) and all(isinstance(k, str) for k in keys):
+            fits = isinstance(keys, list) and len(keys) == (4 if plan.index else 2)
+            fits = fits and all(isinstance(key, str) and key.encode() for key in keys)
+        except (binascii.Error, ValueError, RecursionError):
+            fits = False
+        if fits:
             cursor = cls(*keys) if plan.index else cls(*keys, *keys)
             if plan.holds(cursor) and base64.urlsafe_b64encode(raw).decode().rstrip("=") == text:
                 return cursor
@@ -199,6 +204,7 @@ class Cursor:
 
 
 _CHECKSUM_BYTES = 9
+_MAX_CURSOR = 10_000  # four keys of DynamoDB's length in base64
 
 
 def _checksum(plan: Plan, content: bytes) -> bytes:
@@ -207,10 +213,11 @@ def _checksum(plan: Plan, content: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A row that cannot be read as its entity: its (PK, SK), and why."""
+    """A row that cannot be read as its entity: its (PK, SK), why, and the row as it came, which is not shown."""
 
     key: tuple[str, str]
     error: InvalidItemError
+    row: Row = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +256,9 @@ class Explanation:
     consistent: bool
 
     def __str__(self) -> str:
+        pattern = f" (access pattern {self.access_pattern})" if self.access_pattern else ""
         lines = [
-            f"{self.query} (access pattern {self.access_pattern or '+'})",
+            f"{self.query}{pattern}",
             f"  reads          {self.index or 'the table'}",
             f"  key condition  {self.key_condition}",
             f"  order          {self.order}",
@@ -344,7 +352,7 @@ class Results(Generic[T]):
             try:
                 yield row, self._load(row)
             except InvalidItemError as error:
-                yield row, Unreadable((row[PK].S or "", row[SK].S or ""), error)
+                yield row, Unreadable((row[PK].S or "", row[SK].S or ""), error, row)
 
     def _rows(self, after: Cursor | None, wanted: int | None) -> Iterator[Row]:
         plan = self._plan
@@ -359,7 +367,7 @@ class Results(Generic[T]):
         request = plan.request(partition, after=after)
         if wanted is not None:
             filtered = plan.guards or plan.tenant is not None
-            request["Limit"] = max(wanted, MIN_FILTERED_PAGE) if filtered else wanted
+            request["Limit"] = min(max(wanted, MIN_FILTERED_PAGE) if filtered else wanted, MAX_LIMIT)
         while True:
             answer = store().call("Query", request)
             for row in answer.get("Items", ()):
@@ -367,3 +375,5 @@ class Results(Generic[T]):
             if not answer.get("LastEvaluatedKey"):
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+            if "Limit" in request:  # guards left too much out: read on in larger steps
+                request["Limit"] = min(request["Limit"] * 4, MAX_LIMIT)

@@ -6,9 +6,11 @@ This is the one place from which index keys are computed, for every kind of writ
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from functools import cache, lru_cache
 from typing import Any, Generic, TypeVar
 
@@ -128,6 +130,22 @@ class Entity(Generic[D]):
             raise InvalidItemError(operation, key, str(error), fields=error.fields) from None
         except InvalidKeyError as error:
             raise InvalidItemError(operation, key, str(error)) from None
+
+
+def now_millis() -> int:
+    """Give the time, in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def expired(row: Row, now: int) -> bool:
+    """Tell whether an item's TTL has passed; DynamoDB may return it for days after. A TTL that is no number is none."""
+    ttl = row[TTL].N if TTL in row else None
+    return ttl is not None and Decimal(ttl) <= now // 1000
+
+
+def entity_type(row: Row) -> str | None:
+    """Give an item's EntityType, None where it has none."""
+    return row[ENTITY_TYPE].S if ENTITY_TYPE in row else None
 
 
 _NULL = {"NULL": True}

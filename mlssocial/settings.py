@@ -25,9 +25,9 @@ class Settings:
         endpoint_url: Another endpoint than AWS's: ``http://localhost:8000``, or ``local:`` and ``local:PATH`` for the
             embedded engine, in memory and in a file.
         profile: Profile of AWS's shared configuration.
-        deadline: How long one call may take in all, its retries included.
+        deadline: How long after its start a call may begin another attempt.
         connect_timeout: How long one attempt may take to connect.
-        read_timeout: How long one attempt may wait for an answer.
+        read_timeout: How long one attempt may wait for the next piece of an answer.
         max_pool_connections: How many connections are kept; set it to the number of threads.
         transport: ``direct``, this project's own way for data operations, or ``botocore``.
     """
@@ -48,10 +48,14 @@ class Settings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
                 raise ConfigurationError(f"{name}: a number above zero is needed, not {value!r}")
+        if not isinstance(self.max_pool_connections, int):
+            raise ConfigurationError(f"max_pool_connections: a whole number is needed, not {self.max_pool_connections!r}")
         for name in ("table_name", "region", "endpoint_url", "profile"):
             value = getattr(self, name)
-            if value is not None and not isinstance(value, str):
+            if not isinstance(value, str) and (value is not None or name == "table_name"):
                 raise ConfigurationError(f"{name}: a string is needed, not {type(value).__name__}")
+        if self.endpoint_url and ":" not in self.endpoint_url:
+            raise ConfigurationError(f"endpoint_url: a URL is needed, or local: or local:PATH, not {self.endpoint_url!r}")
         if self.transport not in {"direct", "botocore"}:
             raise ConfigurationError(f"transport: 'direct' or 'botocore' is needed, not {self.transport!r}")
         if self.is_local and not self.table_name:

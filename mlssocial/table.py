@@ -56,11 +56,13 @@ def differences(declared: Mapping[str, Any]) -> list[str]:
 def describe() -> dict[str, Any] | None:
     """Describe the live table; None if there is none. One request."""
     try:
-        described: dict[str, Any] = store().call("DescribeTable", {"TableName": store().table_name})["Table"]
+        described: dict[str, Any] | None = store().call("DescribeTable", {"TableName": store().table_name}).get("Table")
     except StoreError as error:
         if error.code == "ResourceNotFoundException":
             return None
         raise
+    if described is None:
+        raise StoreError(f"DescribeTable on {store().table_name}: what answers is not DynamoDB", code="InvalidAnswer")
     return described
 
 

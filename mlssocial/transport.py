@@ -14,7 +14,6 @@ import select
 import socket
 import ssl
 import time
-import zlib
 from collections import deque
 from hashlib import sha256
 from typing import Any
@@ -25,13 +24,13 @@ from botocore.exceptions import (
     ConnectionClosedError,
     ConnectTimeoutError,
     EndpointConnectionError,
-    HTTPClientError,
     ReadTimeoutError,
     SSLError,
 )
 from botocore.httpsession import get_cert_path
 
-from .wire import decode_answer, is_data_operation
+from .components import read_answer
+from .wire import is_data_operation
 
 _CHUNK = 256 * 1024
 # What a request passes through in botocore and would miss here. Handlers of botocore's own are made up for.
@@ -72,6 +71,11 @@ class Transport:
         """Stand behind the client's before-call event, behind everybody who is there already."""
         self._client.meta.events.register_last("before-call.dynamodb", self._before_call)
 
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        for pool in list(self._pools.values()):
+            pool.close()
+
     def _before_call(self, model: Any, params: dict[str, Any], request_signer: Any, **_: Any) -> tuple[Answer, Any] | None:
         operation: str = model.name
         if not is_data_operation(operation) or not self._is_free(operation, params["url"], request_signer):
@@ -85,7 +89,7 @@ class Transport:
         answer = pool.exchange(head + body)
         if answer.status_code >= 300:
             return answer, self._refusal(model, answer)
-        return answer, _verified(operation, answer, pool.url)
+        return answer, read_answer(operation, answer.status_code, answer.headers, answer.content)
 
     def _is_free(self, operation: str, url: str, request_signer: Any) -> bool:
         """Tell whether nobody stands on the way of this operation's requests."""
@@ -131,26 +135,6 @@ class Transport:
 def _is_botocores(handler: Any) -> bool:
     module = getattr(handler, "__module__", None) or type(handler).__module__
     return str(module).startswith("botocore.")
-
-
-def _verified(operation: str, answer: Answer, url: str) -> dict[str, Any]:
-    headers, body = answer.headers, answer.content
-    checksum, request_id = headers.get("x-amz-crc32"), headers.get("x-amzn-requestid")
-    if checksum is not None and int(checksum) != zlib.crc32(body):
-        raise HTTPClientError(error=f"the answer of {url} does not match its checksum")
-    if request_id is None:
-        raise HTTPClientError(error=f"the answer of {url} has no request id: it is not DynamoDB's")
-    try:
-        parsed = decode_answer(operation, body)
-    except ValueError as error:
-        raise HTTPClientError(error=f"the answer of {url} cannot be read: {type(error).__name__}") from None
-    parsed["ResponseMetadata"] = {
-        "RequestId": request_id,
-        "HTTPStatusCode": answer.status_code,
-        "HTTPHeaders": headers,
-        "RetryAttempts": 0,
-    }
-    return parsed
 
 
 class _Signer:
@@ -210,7 +194,8 @@ class _Pool:
         self.host = parts.netloc.rpartition("@")[2]
         self._address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
         self._connect_timeout, self._read_timeout = connect_timeout, read_timeout
-        self._idle: deque[_Connection] = deque(maxlen=size)
+        self._idle: deque[_Connection] = deque()
+        self._size = size
         self._tls = _tls_context(verify) if parts.scheme == "https" else None
 
     def exchange(self, request: bytes) -> Answer:
@@ -223,11 +208,16 @@ class _Pool:
         except (OSError, EOFError, httptools.HttpParserError) as error:
             raise ConnectionClosedError(endpoint_url=self.url, error=error) from error
         finally:
-            if not connection.reusable:
+            if connection.reusable and len(self._idle) < self._size:
+                self._idle.append(connection)
+            else:
                 connection.close()
-        if connection.reusable:
-            self._idle.append(connection)
         return answer
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        while self._idle:
+            self._idle.pop().close()
 
     def _take(self) -> _Connection:
         while self._idle:

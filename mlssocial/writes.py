@@ -9,9 +9,7 @@ that DynamoDB shows in its refusal, and a write whose answer was lost is looked 
 from __future__ import annotations
 
 import secrets
-import time
 from dataclasses import dataclass, field
-from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,24 +17,36 @@ import msgspec
 
 from .changes import Changes, Path
 from .codec import MAX_ITEM_BYTES, CodecError, WireMap, item_size, number_text
-from .connection import AnswerLostError, RefusedError, store
+from .connection import AnswerLostError, Patience, RefusedError, store
 from .exceptions import (
     InvalidItemError,
     ItemAlreadyExistsError,
     ItemError,
     ItemNotFoundError,
+    MLSSocialError,
     OutcomeUnknownError,
     StaleItemError,
     WrongEntityError,
 )
-from .schema import CREATED_AT, DATA, ENTITY_TYPE, INDEX_ATTRIBUTES, PK, SK, TTL, UPDATED_AT, WRITE_ID, Entity
-from .wire import AttributeValue, Row, decode_row, encoded, plain_row
+from .schema import (
+    CREATED_AT,
+    DATA,
+    ENTITY_TYPE,
+    INDEX_ATTRIBUTES,
+    PK,
+    SK,
+    TTL,
+    UPDATED_AT,
+    WRITE_ID,
+    Entity,
+    entity_type,
+    expired,
+    now_millis,
+)
+from .wire import AttributeValue, Row, decode_row, encoded, plain_row, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-ATTEMPTS = 25
-"""How often an update that met other writers is made anew before it gives up."""
 
 
 def create(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap) -> Row:
@@ -44,7 +54,7 @@ def create(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap) -> Row:
     write = _Write.new("create", entity, ids)
     item = encoded(write.item(data))
     expression = Expression()
-    absent = f"attribute_not_exists({expression.path((PK,))}) OR NOT {expression.not_expired(write.now)}"
+    absent = f"attribute_not_exists({expression.path((PK,))}) OR {expression.expired(write.now)}"
     try:
         write.send("PutItem", expression, absent, Item=item)
     except RefusedError:
@@ -53,21 +63,29 @@ def create(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap) -> Row:
     return decode_row(item)
 
 
-def save(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap, *, seen: Row | None = None, whole: bool = True) -> Row:
+def save(
+    entity: Entity[Any],
+    ids: tuple[Any, ...],
+    data: WireMap,
+    *,
+    others: WireMap | None = None,
+    seen: Row | None = None,
+    whole: bool = True,
+) -> Row:
     """
     Write an item whole, whether it was there or not, and give it as it is now. One request.
 
-    Data is replaced; CreatedAt and attributes that no model declares are kept. With *seen*, the item as it was read, the write
-    is refused with StaleItemError if it has changed since. Without *whole*, only what the write itself has set is given, and
-    not Data, which the caller has: DynamoDB then sends back no more than what was there before.
+    Data is replaced, *others* are set; CreatedAt and attributes that are not mentioned are kept. With *seen*, the item as it
+    was read, the write is refused with StaleItemError if it has changed since. Without *whole*, only what the write itself
+    has set is given, and not Data, which the caller has: DynamoDB then sends back no more than what was there before.
     """
     write = _Write.new("save", entity, ids)
-    item = write.item(data, given=None if seen is None else frozenset())
+    item = (others or {}) | write.item(data, given=None if seen is None else frozenset())
     change, condition, names = _save_expressions(frozenset(item), None if seen is None else frozenset(seen))
     values = {f":{name}": value for name, value in item.items() if name not in {PK, SK}}
     values |= {f":seen{name}": value for name, value in (seen or {}).items()}
-    values[":now"] = {"N": str(write.now // 1000)}
-    returned = "ALL_NEW" if whole else "UPDATED_OLD"
+    values |= {":now": {"N": str(write.now // 1000)}, ":number": {"S": "N"}}
+    returned = "ALL_NEW" if whole else "ALL_OLD"
     try:
         row = write.send("UpdateItem", Expression(names, values), condition, UpdateExpression=change, ReturnValues=returned)
     except RefusedError as refused:
@@ -76,8 +94,7 @@ def save(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap, *, seen: Row 
         raise write.refusal(refused.item) or write.stale() from None
     if whole:
         return row
-    head = {name: AttributeValue(**value) for name, value in item.items() if name != DATA}
-    return head | {name: row[name] for name in (CREATED_AT,) if name in row}
+    return _head(item) | {name: row[name] for name in (CREATED_AT,) if name in row}
 
 
 def update(entity: Entity[Any], ids: tuple[Any, ...], changes: Changes) -> Row:
@@ -93,7 +110,8 @@ def update(entity: Entity[Any], ids: tuple[Any, ...], changes: Changes) -> Row:
         old = read(entity, ids, consistent=True)
         if old is None:
             raise write.missing()
-    for _ in range(ATTEMPTS):
+    patience = Patience(store().settings.deadline)
+    while True:
         try:
             return _update_once(write, changes, old)
         except RefusedError as refused:
@@ -101,7 +119,9 @@ def update(entity: Entity[Any], ids: tuple[Any, ...], changes: Changes) -> Row:
             if error is not None:
                 raise error from None
             old = refused.item
-    raise write.stale()
+        if not patience.wait():
+            reason = "other writers kept changing it until the deadline, and nothing was written; try again"
+            raise StaleItemError(write.operation, write.key, reason)
 
 
 def delete(entity: Entity[Any], ids: tuple[Any, ...], *, seen: Row | None = None) -> bool:
@@ -123,9 +143,9 @@ def delete(entity: Entity[Any], ids: tuple[Any, ...], *, seen: Row | None = None
 
 def replacement(
     entity: Entity[Any], ids: tuple[Any, ...], data: WireMap, *, created_at: int | None, others: WireMap
-) -> msgspec.Raw:
+) -> tuple[msgspec.Raw, Row]:
     """
-    Make the JSON of a whole item for a batch, which takes no conditions: what is stored is replaced.
+    Make a whole item's JSON for a batch, which takes no conditions and replaces what is stored; and its head, without Data.
 
     Args:
         entity: Which.
@@ -138,7 +158,7 @@ def replacement(
     item = others | write.item(data, given=None if created_at is None else frozenset())
     if created_at is not None:
         item[CREATED_AT] = {"N": str(created_at)}
-    return encoded(item)
+    return encoded(item), _head(item)
 
 
 def read(entity: Entity[Any], ids: tuple[Any, ...], *, consistent: bool) -> Row | None:
@@ -153,22 +173,6 @@ def read(entity: Entity[Any], ids: tuple[Any, ...], *, consistent: bool) -> Row 
     if entity_type(item) != entity.name:
         raise WrongEntityError(f"get {entity.name}", (pk, sk), found=entity_type(item))
     return item
-
-
-def now_millis() -> int:
-    """Give the time, in epoch milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
-def expired(row: Row, now: int) -> bool:
-    """Tell whether an item's TTL has passed; DynamoDB may return it for days after."""
-    ttl = row[TTL].N if TTL in row else None
-    return ttl is not None and Decimal(ttl) <= now // 1000
-
-
-def entity_type(row: Row) -> str | None:
-    """Give an item's EntityType, None where it has none."""
-    return row[ENTITY_TYPE].S if ENTITY_TYPE in row else None
 
 
 @dataclass(slots=True)
@@ -193,9 +197,13 @@ class Expression:
         return f"({self.path((ENTITY_TYPE,))} = {self.value({'S': entity.name})} AND {self.not_expired(now)})"
 
     def not_expired(self, now: int) -> str:
-        """Give the condition that an item's TTL, in epoch seconds, has not passed."""
-        ttl = self.path((TTL,))
-        return f"(attribute_not_exists({ttl}) OR {ttl} > {self.value({'N': str(now // 1000)})})"
+        """Give the condition that an item's TTL has not passed: a number of epoch seconds, anything else is none."""
+        return _not_expired(self.path((TTL,)), self.value({"S": "N"}), self.value({"N": str(now // 1000)}))
+
+    def expired(self, now: int) -> str:
+        """Give the condition that an item's TTL has passed."""
+        ttl = (TTL,)
+        return f"({self.of_type(ttl, 'N')} AND {self.path(ttl)} <= {self.value({'N': str(now // 1000)})})"
 
     def unchanged(self, item: Row) -> str:
         """Give the condition that an item's version, the pair (UpdatedAt, WriteId), is the one that *item* has."""
@@ -279,7 +287,11 @@ class _Write:
 
     def _settle(self, lost: AnswerLostError) -> Row:
         """Find out by a consistent read whether a write whose answer was lost was applied."""
-        item = read(self.entity, self.ids, consistent=True)
+        try:
+            item = read(self.entity, self.ids, consistent=True)
+        except MLSSocialError as error:
+            reason = f"the answer was lost ({lost}), and so was a look at the item ({error}); read it before you try again"
+            raise OutcomeUnknownError(self.operation, self.key, reason) from error
         if item is not None and WRITE_ID in item and self.write_id == item[WRITE_ID].S:
             return item
         reason = f"the answer was lost ({lost}), and the item does not show this write; read it before you try again"
@@ -300,6 +312,15 @@ class _Write:
         return StaleItemError(self.operation, self.key, "it has changed since it was read; read it and try again")
 
 
+def _head(item: dict[str, Any]) -> Row:
+    """Give what an item has beside Data, as a row."""
+    return row_of({name: value for name, value in item.items() if name != DATA})
+
+
+def _not_expired(ttl: str, number: str, now: str) -> str:
+    return f"(NOT attribute_type({ttl}, {number}) OR {ttl} > {now})"
+
+
 @cache
 def _save_expressions(attributes: frozenset[str], seen: frozenset[str] | None) -> tuple[str, str, dict[str, str]]:
     """
@@ -314,8 +335,7 @@ def _save_expressions(attributes: frozenset[str], seen: frozenset[str] | None) -
         path = expression.path((name,))
         sets.append(f"{path} = if_not_exists({path}, :{name})" if name == CREATED_AT else f"{path} = :{name}")
     removes = [expression.path((name,)) for name in INDEX_ATTRIBUTES.values() if name not in attributes]
-    ttl = expression.path((TTL,))
-    alive = f"{expression.path((ENTITY_TYPE,))} = :{ENTITY_TYPE} AND (attribute_not_exists({ttl}) OR {ttl} > :now)"
+    alive = f"{expression.path((ENTITY_TYPE,))} = :{ENTITY_TYPE} AND {_not_expired(expression.path((TTL,)), ':number', ':now')}"
     if seen is None:
         condition = f"attribute_not_exists({expression.path((PK,))}) OR ({alive})"
     else:
@@ -326,7 +346,10 @@ def _save_expressions(attributes: frozenset[str], seen: frozenset[str] | None) -
 
 
 def _update_once(write: _Write, changes: Changes, old: Row | None) -> Row:
-    data = None if old is None else plain_row(old[DATA].M or {})
+    stored = None if old is None or DATA not in old else old[DATA].M
+    if old is not None and stored is None:
+        raise InvalidItemError(write.operation, write.key, "Data is no map in the stored item; save() it whole", fields=(DATA,))
+    data = None if stored is None else plain_row(stored)
     try:
         resolved = changes.resolve(data)
     except CodecError as error:
@@ -336,7 +359,7 @@ def _update_once(write: _Write, changes: Changes, old: Row | None) -> Row:
     sets = [f"{path((DATA, *at))} = {expression.value(value)}" for at, value in resolved.sets.items()]
     sets += [_addition(expression, (DATA, *at), amount) for at, amount in resolved.adds.items()]
     removes = [path((DATA, *at)) for at in resolved.removes]
-    conditions = [expression.alive(write.entity, write.now)]
+    conditions = [expression.alive(write.entity, write.now), expression.of_type((DATA,), "M")]
     conditions += [expression.of_type((DATA, *at), "M") for at in resolved.maps]
     conditions += [expression.empty((DATA, *at)) for at in resolved.absent]
     conditions += [expression.missing_or_number((DATA, *at)) for at in resolved.adds]

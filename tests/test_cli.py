@@ -482,10 +482,12 @@ class TestImport:
             result = run("import", page, *self.OPTIONS)
         assert result.stderr == "warning: left out: read Listing USER#u1 / LISTING#l0: Data is no map\n"
 
-    @pytest.mark.usefixtures("engine")
-    def test_needs_a_table(self, page: str) -> None:
-        """Where there is no table the error says how to make one."""
+    def test_needs_a_table(self, engine: str, page: str) -> None:
+        """Where there is no table the error says how to make one; in memory, where none can be, it is made."""
         name = current().table_name
+        if engine == "embedded":
+            assert "created" in invoke(*where(), "import", page, *self.OPTIONS).stdout
+            return
         error = invoke(*where(), "import", page, *self.OPTIONS, code=1).stderr
         assert error == f"error: the table {name} is not there, or lacks an index; run 'mlssocial init'\n"
 
@@ -590,9 +592,10 @@ class TestSettings:
         ]
         assert tables == ["from-environment", "from-option"]
 
-    def test_a_region_alone_names_no_table(self) -> None:
-        """Who gives an option means DynamoDB, and is told what is missing."""
-        assert invoke("--region", "us-east-1", "init", code=1).stderr.startswith("error: no table is configured: ")
+    @pytest.mark.parametrize("option", ["--region", "--profile"])
+    def test_only_a_table_or_an_endpoint_means_another_engine(self, option: str) -> None:
+        """An option that names neither table nor endpoint leaves the embedded engine in its place, and says so."""
+        assert "using the embedded engine" in invoke(option, "us-east-1", "listings", "--user", "u1").stderr
 
     def test_a_profile_that_is_not_there(self) -> None:
         """A wrong profile is an error of one line."""

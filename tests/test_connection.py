@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import uuid
@@ -20,6 +21,7 @@ from mlssocial import (
     PerformanceMetrics,
     PerformanceMetricsData,
     PlatformMetrics,
+    StaleItemError,
     StoreError,
     configure,
     create_table,
@@ -29,11 +31,12 @@ from mlssocial.connection import recorded, store
 HOME = ListingData(status="active")
 
 
-def answer(code: str, status: int = 400) -> Callable[..., Any]:
+def answer(code: str, status: int = 400, more: dict[str, Any] | None = None) -> Callable[..., Any]:
     """Answer a request with an error of DynamoDB's, instead of sending it."""
     parsed = {
         "Error": {"Code": code, "Message": "injected"},
         "ResponseMetadata": {"HTTPStatusCode": status, "RequestId": "REQUEST", "HTTPHeaders": {}},
+        **(more or {}),
     }
     return lambda **_: (AWSResponse("", status, {}, None), parsed)
 
@@ -163,6 +166,55 @@ class TestWrites:
         with pytest.raises(OutcomeUnknownError, match="read it before you try again"):
             write()
 
+    @pytest.mark.parametrize("write", WRITES)
+    def test_a_look_that_fails_is_unknown_too(self, inject: Any, write: Callable[[], Any]) -> None:
+        """Where the look at the item after a lost answer fails as well, the outcome is unknown and said to be."""
+        Listing.objects.save("u", "l", HOME)
+        PerformanceMetrics.objects.save("u", "l", "2024-01-01", _day())
+        Listing.objects.delete("u", "new")
+        inject(LOST[0], times=1)
+        inject(answer("AccessDeniedException"), times=5, operation="GetItem")
+        with pytest.raises(OutcomeUnknownError, match="so was a look at the item"):
+            write()
+
+    def test_writers_that_never_rest(self, inject: Any) -> None:
+        """An update that meets other writers until the deadline says so, and that nothing was written."""
+        Listing.objects.save("u", "l", HOME)
+        changed = json.loads('{"EntityType": {"S": "Listing"}, "Data": {"M": {"status": {"S": "active"}}}}')
+        refusal = answer("ConditionalCheckFailedException", more={"Item": changed})
+        seen = inject(refusal, times=10_000, operation="UpdateItem")
+        with pytest.raises(StaleItemError, match="kept changing it until the deadline, and nothing was written"):
+            Listing.objects.update("u", "l", status="sold")
+        assert len(seen) >= 3
+
+    @pytest.mark.parametrize(
+        ("body", "headers", "what"),
+        [
+            (b"<html>", {"x-amzn-requestid": "R"}, "cannot be read"),
+            (b"", {"x-amzn-requestid": "R"}, "cannot be read"),
+            (b"[]", {"x-amzn-requestid": "R"}, "cannot be read"),
+            (b"{}", {}, "no request id"),
+            (b"{}", {"x-amzn-requestid": "R", "x-amz-crc32": "1"}, "checksum"),
+            (b"{}", {"x-amzn-requestid": "R", "x-amz-crc32": "abc"}, "checksum"),
+        ],
+    )
+    def test_what_is_no_answer_is_a_lost_one(self, body: bytes, headers: dict[str, str], what: str) -> None:
+        """A 200 that is not DynamoDB's answers nothing, on botocore's way too: a read fails, a write is unknown."""
+        configure(table_name="x", region="us-east-1", deadline=0.3, transport="botocore", endpoint_url="http://127.0.0.1:9")
+
+        class Raw:
+            def stream(self, **_: Any) -> Any:
+                yield body
+
+        def respond(request: Any, **_: Any) -> AWSResponse:
+            return AWSResponse(request.url, 200, headers, Raw())
+
+        store().client.meta.events.register_first("before-send.dynamodb", respond)
+        with pytest.raises(StoreError, match=what):
+            Listing.objects.find("u", "l")
+        with pytest.raises(OutcomeUnknownError, match=what):
+            Listing.objects.create("u", "l", HOME)
+
     def test_a_dead_endpoint(self) -> None:
         """A write to an endpoint where nothing listens was never sent: it ends at the deadline as a StoreError."""
         with socket.socket() as held:
@@ -201,7 +253,7 @@ class TestClient:
         configure(table_name="x", region="us-east-1", profile="no-such-profile")
         with pytest.raises(ConfigurationError, match="no-such-profile"):
             Listing.objects.find("u", "l")
-        configure(table_name="x", region="us-east-1", endpoint_url="nonsense")
+        configure(table_name="x", region="us-east-1", endpoint_url="nonsense:")
         with pytest.raises(ConfigurationError, match="nonsense"):
             Listing.objects.find("u", "l")
 

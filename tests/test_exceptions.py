@@ -11,7 +11,6 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from mlssocial import (
     BatchIncompleteError,
     ConfigurationError,
-    DecryptionError,
     InvalidCursorError,
     InvalidItemError,
     InvalidKeyError,
@@ -22,7 +21,6 @@ from mlssocial import (
     OutcomeUnknownError,
     StaleItemError,
     StoreError,
-    TransactionCanceledError,
     WrongEntityError,
 )
 from mlssocial.exceptions import FeedError, InvalidRecordError, SkippedRecordError, store_error
@@ -39,9 +37,7 @@ EXAMPLES: list[tuple[MLSSocialError, type[Exception]]] = [
     (StaleItemError("save Listing", KEY, "why"), MLSSocialError),
     (WrongEntityError("get Listing", KEY, found="Task"), MLSSocialError),
     (OutcomeUnknownError("update Listing", KEY, "why"), MLSSocialError),
-    (TransactionCanceledError("x", ["why", None]), MLSSocialError),
     (BatchIncompleteError("x", [1]), MLSSocialError),
-    (DecryptionError("x"), MLSSocialError),
     (StoreError("x", code="Y", request_id="Z"), MLSSocialError),
     (InvalidRecordError("ListPrice", "not a number"), ValueError),
     (SkippedRecordError("Coming Soon"), FeedError),

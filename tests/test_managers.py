@@ -342,10 +342,43 @@ class TestUpdate:
         with pytest.raises(InvalidItemError, match="platform: part of the key"):
             SocialConnection.objects.update("u1", "facebook", remove=["platform"])
 
+    @pytest.mark.parametrize("data", [None, {"S": "odd"}, {"NULL": True}])
+    @pytest.mark.parametrize("change", [{"status": "sold"}, {"price": 1}, {"address__city": "Reno"}])
+    def test_data_that_is_no_map(self, data: dict[str, Any] | None, change: dict[str, Any]) -> None:
+        """An item without a map in Data is refused by name, and stays as it is."""
+        item = stored("Listing", "LISTING#l1", {})
+        item = {name: value for name, value in item.items() if name != "Data"} | ({"Data": data} if data else {})
+        put_raw(item)
+        with pytest.raises(InvalidItemError, match="Data is no map"):
+            Listing.objects.update("u1", "l1", **change)
+        assert get_raw("USER#u1", "LISTING#l1") == item
+
+    def test_an_item_that_cannot_be_read(self) -> None:
+        """Where the changed item cannot be read, the error says that the change was written."""
+        put_raw(stored("Listing", "LISTING#l1", {"status": {"S": "sold"}, "price": {"S": "many"}}))
+        with pytest.raises(InvalidItemError, match=r"update Listing .*the change was written; the item cannot be read: price"):
+            Listing.objects.update("u1", "l1", bedrooms=3)
+        raw = get_raw("USER#u1", "LISTING#l1")
+        assert raw is not None
+        assert raw["Data"]["M"]["bedrooms"] == {"N": "3"}
+
+    def test_stored_values_are_in_no_error(self) -> None:
+        """An error about what is stored names its type: the value may be another application's token."""
+        SocialConnection.objects.save("u1", "facebook", SocialConnectionData(metadata={"pageToken": "CANARY"}))
+        with pytest.raises(InvalidItemError, match=r"metadata\.pageToken is stored as text") as caught:
+            SocialConnection.objects.update("u1", "facebook", metadata__pageToken__x=1)
+        assert "CANARY" not in str(caught.value)
+
+    def test_fields_of_errors_are_wire_names(self) -> None:
+        """The fields of an error are named as they are on the wire, nested ones by dots."""
+        with pytest.raises(InvalidItemError) as caught:
+            Listing.objects.update("u1", "l1", address__zip_code=5)
+        assert caught.value.fields == ("address.zipCode",)
+
     def test_a_parent_that_is_no_map(self) -> None:
         """A nested change under something that has no fields is refused, and names it."""
         put_raw(stored("SocialConnection", "SOCIAL#FACEBOOK", {"metadata": {"S": "odd"}}))
-        with pytest.raises(InvalidItemError, match="metadata is stored as 'odd'"):
+        with pytest.raises(InvalidItemError, match="metadata is stored as text, which has no fields"):
             SocialConnection.objects.update("u1", "facebook", metadata__page="p")
 
 
@@ -387,9 +420,9 @@ class TestIncrement:
     def test_what_is_no_number(self) -> None:
         """A stored text is not added to, and a counter is a number: the error names the field."""
         put_raw(stored("PerformanceMetrics", "METRICS#l1#2024-01-15", {"views": {"S": "many"}}))
-        with pytest.raises(InvalidItemError, match="views is stored as 'many'"):
+        with pytest.raises(InvalidItemError, match="views is stored as text, which is no number"):
             PerformanceMetrics.objects.increment("u1", "l1", DAY, "facebook", views=1)
-        for bad in ({}, {"views": 1.5}, {"views": True}):
+        for bad in ({}, {"views": 1.5}, {"views": True}, {"views": Decimal("1.5")}, {"clicks": Decimal("0.1")}):
             with pytest.raises(InvalidItemError):
                 PerformanceMetrics.objects.increment("u1", "l1", DAY, "facebook", **bad)
 
@@ -455,7 +488,7 @@ class TestStatus:
 
     def test_no_such_status(self) -> None:
         """Another word than the four is refused."""
-        with pytest.raises(ValueError, match="not a valid ListingStatus"):
+        with pytest.raises(InvalidKeyError, match="status: one of active, pending, sold, expired is needed"):
             Listing.objects.query_by_status("u1", "withdrawn")
 
 
@@ -519,6 +552,13 @@ class TestQueues:
         assert [one.user_id for one in SocialPost.objects.pending_unpublish(user_id=ALL_USERS)] == ["u3", "u1", "u2"]
         assert [one.user_id for one in SocialPost.objects.pending_unpublish(user_id="u2")] == ["u2"]
 
+    def test_a_time_that_is_no_number(self) -> None:
+        """A connection whose last sync another writer stored as text is reported, and not left out in silence."""
+        odd = {"lastSyncedAt": {"S": "yesterday"}}
+        put_raw(stored("MLSConnection", "MLS_CONNECTION#c", odd, GSI2PK="MLS_SYNC#0", GSI2SK="0000000000000#u1#c"))
+        page = MLSConnection.objects.due_for_sync(user_id=ALL_USERS).page()
+        assert [row.key[1] for row in page.unreadable] == ["MLS_CONNECTION#c"]
+
     def test_entries_left_behind(self) -> None:
         """A queue entry whose item has moved on is not work."""
         put_raw(stored("SocialPost", "POST#p", {"status": {"S": "unpublished"}}, GSI2PK="UNPUBLISH#7", GSI2SK="1#u1#p"))
@@ -563,9 +603,11 @@ class TestEverything:
         """An item of another application is never written."""
         put_raw(stored("UserProfile", "PROFILE", {}))
         (profile,) = Item.objects.query("u1")
-        for call in (profile.save, profile.delete, profile.refresh):
+        for call in (profile.save, profile.delete):
             with pytest.raises(WrongEntityError, match="UserProfile"):
                 call()
+        profile.refresh()
+        assert profile.entity_type == "UserProfile"
 
     def test_unreadable_rows(self) -> None:
         """A row that cannot be read is left out with a warning that names its key and fields, and ends nothing."""
@@ -603,6 +645,25 @@ class TestExpiry:
         assert [one.listing_id for one in Listing.objects.query("u1")] == ["here"]
         assert Listing.objects.query("u1").count() == 1
         assert Listing.objects.get("u1", "here").ttl == 99999999999
+
+    @pytest.mark.parametrize("ttl", [{"NULL": True}, {"S": "1000"}, {"L": []}])
+    def test_a_ttl_that_is_no_number_is_none(self, ttl: dict[str, Any]) -> None:
+        """Every read and every write agree that an item whose TTL is no number is there."""
+        put_raw(stored("Listing", "LISTING#l", {"status": {"S": "sold"}}, TTL=ttl))
+        assert Listing.objects.get("u1", "l").ttl is None
+        assert Listing.objects.query("u1").count() == 1
+        with pytest.raises(ItemAlreadyExistsError):
+            Listing.objects.create("u1", "l", HOME)
+        assert Listing.objects.update("u1", "l", price=1).data.price == 1
+        assert Listing.objects.save("u1", "l", HOME).raw == {"TTL": ttl}
+        assert Listing.objects.delete("u1", "l") is True
+
+    def test_pynamodbs_reads(self) -> None:
+        """PynamoDB's own reads leave it out too."""
+        put_raw(stored("Listing", "LISTING#gone", {"status": {"S": "sold"}}, **self.GONE))
+        assert list(Listing.query("USER#u1")) == []
+        assert list(Listing.scan()) == []
+        assert list(Listing.batch_get([("USER#u1", "LISTING#gone")])) == []
 
     def test_writes(self) -> None:
         """An update or delete does not find it; a create or save replaces it as if it had not been there."""

@@ -149,9 +149,31 @@ class TestInstances:
         assert after["GSI2PK"] == {"S": "USER#u1#STATUS#sold"}
 
     def test_delete(self) -> None:
-        """delete() says whether the item was there."""
+        """delete() says whether the item was there, and refuses one that has changed since it was read."""
         item = Listing.objects.create("u1", "l1", HOME)
+        Listing.objects.update("u1", "l1", price=6)
+        with pytest.raises(StaleItemError):
+            item.delete()
+        item.refresh()
         assert (item.delete(), item.delete()) == (True, False)
+
+    def test_save_fills_in_the_key_fields(self) -> None:
+        """A new connection that is saved has the fields that repeat its key, as it has when it is read."""
+        item = MLSConnection(user_id="u1", connection_id="c1", data=MLSConnectionData())
+        item.save()
+        assert (item.data.id, item.data.user_id) == ("c1", "u1")
+        assert item.data == MLSConnection.objects.get("u1", "c1").data
+        item.data.agent_id = "a"
+        item.save()
+
+    def test_save_over_an_older_item(self) -> None:
+        """A new instance that is saved over an item takes over when that was created; its TTL is written if it has one."""
+        created = Listing.objects.create("u1", "l1", HOME).created_at
+        item = Listing(user_id="u1", listing_id="l1", data=HOME, ttl=99999999999)
+        item.save()
+        assert item.created_at == created
+        read = Listing.objects.get("u1", "l1")
+        assert (read.created_at, read.ttl, read.write_id) == (created, 99999999999, item.write_id)
 
     def test_repr_shows_keys_only(self) -> None:
         """The repr of a model shows its key, and nothing that stands in Data."""
@@ -229,13 +251,14 @@ class TestRefusedWrites:
             lambda: item.save(add_version_condition=False),
             lambda: item.delete(Listing.pk.exists()),  # type: ignore[arg-type]
             Listing.batch_write,
+            Item.delete_table,
             lambda: _transact(lambda t: t.save(item)),
             lambda: _transact(lambda t: t.update(item, [Listing.gsi1pk.set("x")])),
             lambda: _transact(lambda t: t.delete(item)),
         ]
         with recorded() as sent:
             for call in calls:
-                with pytest.raises(ConfigurationError, match=r"use Model\.objects"):
+                with pytest.raises(ConfigurationError, match=r"use Model\.objects|use AWS's own tools"):
                     call()
         assert sent == []
 

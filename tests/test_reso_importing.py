@@ -260,6 +260,16 @@ class TestForeignListings:
             report = load(house())
         assert counts(report) == (0, 0, 0, 0, 1)
 
+    def test_unreadable_under_another_id(self) -> None:
+        """One that cannot be read is not doubled under an id of the import's own: the record is rejected and says why."""
+        foreign("theirs", address={"S": "here"})
+        with pytest.warns(UnreadableItemWarning, match="LISTING#theirs"):
+            report = load(house())
+        assert counts(report) == (0, 0, 0, 0, 1)
+        assert "stored already, and cannot be read" in report.rejected[0].reason
+        assert [row.key[1] for row in Listing.objects.query("u1").page().unreadable] == ["LISTING#theirs"]
+        assert Listing.objects.query("u1").count() == 1
+
     def test_golden(self, golden: list[dict[str, Any]]) -> None:
         """The golden listings, two of which share a key, take the feed's price and keep everything else."""
         for item in golden:

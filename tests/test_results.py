@@ -146,6 +146,13 @@ class TestCosts:
         assert [one.listing_id for one in results] == [f"l{number}" for number in range(8)]
         assert results.count() == 8
 
+    def test_guards_cost_few_requests(self) -> None:
+        """Where guards leave out most of what is read, requests grow instead of multiplying."""
+        Listing.objects.save_many(Listing(user_id=f"u{number:03}", listing_id="l", data=HOME) for number in range(1_000))
+        with recorded() as calls:
+            assert Listing.objects.query_by_mls_number("p", "n", user_id="nobody").first() is None
+        assert len(calls) <= 5
+
     def test_count_sends_no_items(self) -> None:
         """A count asks for the count alone, over all partitions of a queue."""
         for number in range(9):
@@ -208,6 +215,20 @@ class TestCursors:
         page = Listing.objects.query("u1").page(2)
         Listing.objects.delete("u1", "l001")
         assert [one.listing_id for one in Listing.objects.query("u1").page(2, page.cursor)] == ["l002", "l003"]
+
+    @pytest.mark.parametrize("keys", [["USER#u1", "LISTING#\ud800"], ["[" * 20_000], ["USER#u1", "LISTING#" + "x" * 20_000]])
+    def test_forged_ones(self, keys: list[str]) -> None:
+        """A cursor whose checksum somebody worked out is refused for what it holds, by the same error."""
+        plan = Listing.objects.query("u1")._plan
+        content = (json.dumps(keys) if len(keys) > 1 else keys[0]).encode()
+        forged = base64.urlsafe_b64encode(_checksum(plan, content) + content).decode().rstrip("=")
+        with pytest.raises(InvalidCursorError):
+            Listing.objects.query("u1").page(1, forged)
+
+    def test_a_limit_beyond_dynamodbs(self) -> None:
+        """A limit that DynamoDB has no number for reads all there is."""
+        fill(3)
+        assert len(Listing.objects.query("u1").page(2**40)) == 3
 
     @pytest.mark.parametrize("bad", ["", "x", "é", "AAAA", "a b", 7, b"x", "[]", "=" * 9])
     def test_what_is_no_cursor(self, bad: Any) -> None:

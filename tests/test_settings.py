@@ -73,6 +73,10 @@ class TestConfigure:
             ({"max_pool_connections": True}, "max_pool_connections"),
             ({"read_timeout": float("inf")}, "read_timeout"),
             ({"region": 7}, "region: a string"),
+            ({"table_name": None}, "table_name: a string"),
+            ({"max_pool_connections": 1.5}, "max_pool_connections: a whole number"),
+            ({"endpoint_url": "local"}, "local: or local:PATH"),
+            ({"transport": "pigeon"}, "'direct' or 'botocore'"),
         ],
     )
     def test_refusals(self, changes: dict[str, Any], message: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 import mlssocial
+from mlssocial.settings import LOCAL_PREFIX
 
 if TYPE_CHECKING:
     from .options import Globals
@@ -19,7 +20,7 @@ def configure(options: Globals) -> bool:
     Put the options in force, over the environment's settings.
 
     Where neither names a table or an endpoint, the embedded engine in a file of the user's takes its place, and stderr says
-    so; True then.
+    so. True where a table is to be made unasked: in that file, and in memory, where none can be there yet.
 
     Raises:
         ConfigurationError: What is configured cannot work.
@@ -32,18 +33,17 @@ def configure(options: Globals) -> bool:
     }
     given = {name: value for name, value in named.items() if value is not None}
     settings = mlssocial.Settings.from_env()
-    if given or settings.table_name or settings.endpoint_url:
-        mlssocial.configure(settings, **given)
-        return False
+    if given.keys() & {"table_name", "endpoint_url"} or settings.table_name or settings.endpoint_url:
+        return mlssocial.configure(settings, **given).endpoint_url == LOCAL_PREFIX
     endpoint = f"local:{_data_folder() / 'homes.db'}"
     hint = "--table or MLSSOCIAL_TABLE_NAME for DynamoDB"
     click.echo(f"no table is configured: using the embedded engine, {endpoint}; {hint}", err=True)
-    mlssocial.configure(settings, endpoint_url=endpoint)
+    mlssocial.configure(settings, **given | {"endpoint_url": endpoint})
     return True
 
 
 def connect(options: Globals) -> None:
-    """Put the options in force; the embedded engine of one who configured nothing has its table made."""
+    """Put the options in force; an embedded engine that nobody could have made a table in has one made."""
     if configure(options):
         mlssocial.create_table()
 

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 from mlssocial import batch, changes, keys, writes
 from mlssocial.entities import Payload
-from mlssocial.exceptions import BatchIncompleteError, InvalidItemError, ItemNotFoundError, UnreadableItemWarning
+from mlssocial.exceptions import (
+    BatchIncompleteError,
+    InvalidItemError,
+    InvalidKeyError,
+    ItemNotFoundError,
+    UnreadableItemWarning,
+)
 from mlssocial.results import Plan, Results
+from mlssocial.schema import expired, now_millis
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -78,57 +85,20 @@ class Manager(Generic[M, D]):
     def _update(self, *ids: Any, values: dict[str, Any], remove: Iterable[str]) -> M:
         change = changes.parse(self.entity, f"update {self.entity.name}", ids, values, remove)
         with self._missing():
-            return self._load(writes.update(self.entity, ids, change))
-
-    def get_many(self, ids: Iterable[tuple[Any, ...]], *, consistent: bool = False) -> dict[tuple[Any, ...], M]:
-        """
-        Read many items at once, by their ids: ``get_many([("u1", "l1"), ("u1", "l2")])``.
-
-        Any number, 100 a request and a few requests at a time. What is not there is not in the answer; a row that cannot be
-        read is left out with an UnreadableItemWarning. The answer has the ids as they were given, in their order.
-
-        Raises:
-            InvalidKeyError: An id cannot go into a key. Nothing was sent.
-            StoreError: DynamoDB refused, or left keys unprocessed until the deadline.
-        """
-        wanted = {self.entity.keys(one): one for one in ids}
-        found: dict[tuple[str, str], M] = {}
-        now = writes.now_millis()
-        for row in batch.read(wanted, consistent=consistent):
-            if not writes.expired(row, now):
-                try:
-                    item = self._load(row)
-                except InvalidItemError as error:
-                    warnings.warn(f"left out: {error}", UnreadableItemWarning, stacklevel=2)
-                else:
-                    found[item.pk, item.sk] = item
-        return {one: found[key] for key, one in wanted.items() if key in found}
-
-    def save_many(self, items: Iterable[M]) -> int:
-        """
-        Write many items whole, over what was there, and give how many were written.
-
-        Any number, 25 a request and a few requests at a time; of several with one key the last one stands. DynamoDB's batches
-        take no conditions: what another writer has changed since an item was read is lost, so keep them for items that nobody
-        else writes. Index keys follow as ever.
-
-        Raises:
-            InvalidItemError, InvalidKeyError: An item cannot be stored. Nothing was sent.
-            BatchIncompleteError: Some were not written, or nobody can tell; *unprocessed* are those items.
-        """
-        chosen = {(item.pk, item.sk): item for item in items}
-        outcome = batch.write({key: {"PutRequest": {"Item": item.replacement()}} for key, item in chosen.items()})
-        if outcome.failed:
-            key, reason = next(iter(outcome.failed.items()))
-            message = (
-                f"save_many {self.entity.name}: {len(outcome.failed):,} of {len(chosen):,} items were not written; "
-                f"the first is {key[0]} / {key[1]}: {reason}; save_many() the unprocessed ones again"
-            )
-            raise BatchIncompleteError(message, [chosen[key] for key in outcome.failed])
-        return len(outcome.written)
+            row = writes.update(self.entity, ids, change)
+        return self._written("update", ids, row)
 
     def _delete(self, *ids: Any) -> bool:
         return writes.delete(self.entity, ids)
+
+    def _written(self, verb: str, ids: tuple[Any, ...], row: Row) -> M:
+        """Load what a write gave back; if it cannot be read, the error says that the write stands."""
+        try:
+            return self._load(row)
+        except InvalidItemError as error:
+            reason = f"the change was written; the item cannot be read: {error.reason}"
+            operation = f"{verb} {self.entity.name}"
+            raise InvalidItemError(operation, self.entity.keys(ids), reason, fields=error.fields) from None
 
     def _encoded(self, verb: str, ids: tuple[Any, ...], data: D) -> WireMap:
         return self.entity.encode(f"{verb} {self.entity.name}", ids, data)
@@ -146,6 +116,73 @@ class Manager(Generic[M, D]):
 
     def _results(self, method: str, pattern: int, *partitions: str, **how: Any) -> Results[M]:
         return Results(Plan(f"{self.model.__name__}.objects.{method}", pattern, partitions, **how), self._load)
+
+
+class EntityManager(Manager[M, D]):
+    """What the managers of the five entities have beyond their verbs: reading and writing in bulk."""
+
+    def get_many(self, ids: Iterable[tuple[Any, ...]], *, consistent: bool = False) -> dict[tuple[Any, ...], M]:
+        """
+        Read many items at once, by their ids: ``get_many([("u1", "l1"), ("u1", "l2")])``.
+
+        Any number, 100 a request and a few requests at a time. What is not there is not in the answer; a row that cannot be
+        read is left out with an UnreadableItemWarning. The answer has the ids as they were given, in their order.
+
+        Raises:
+            InvalidKeyError: An id cannot go into a key. Nothing was sent.
+            StoreError: DynamoDB refused, or left keys unprocessed until the deadline.
+        """
+        wanted = [(one, self._key(one)) for one in ids]
+        found: dict[tuple[str, str], M] = {}
+        now = now_millis()
+        for row in batch.read((key for _, key in wanted), consistent=consistent):
+            if not expired(row, now):
+                try:
+                    item = self._load(row)
+                except InvalidItemError as error:
+                    warnings.warn(f"left out: {error}", UnreadableItemWarning, stacklevel=2)
+                else:
+                    found[item.pk, item.sk] = item
+        return {one: found[key] for one, key in wanted if key in found}
+
+    def save_many(self, items: Iterable[M]) -> int:
+        """
+        Write many items whole, over what was there, and give how many were written.
+
+        Any number, 25 a request and a few requests at a time; of several with one key the last one stands. DynamoDB's batches
+        take no conditions: what another writer has changed since an item was read is lost, so keep them for items that nobody
+        else writes. Index keys follow as ever.
+
+        Raises:
+            InvalidItemError, InvalidKeyError: An item cannot be stored. Nothing was sent.
+            BatchIncompleteError: Some were not written, or nobody can tell; *unprocessed* are those items.
+        """
+        chosen = {(item.pk, item.sk): item for item in items}
+        written = {key: self._replacement(item) for key, item in chosen.items()}
+        outcome = batch.write({key: {"PutRequest": {"Item": item}} for key, (item, _) in written.items()})
+        for key in outcome.written:
+            chosen[key].take_head(written[key][1])
+        if outcome.failed:
+            key, reason = next(iter(outcome.failed.items()))
+            message = (
+                f"save_many {self.entity.name}: {len(outcome.failed):,} of {len(chosen):,} items were not written; "
+                f"the first is {key[0]} / {key[1]}: {reason}; save_many() the unprocessed ones again"
+            )
+            raise BatchIncompleteError(message, [chosen[key] for key in outcome.failed])
+        return len(outcome.written)
+
+    def _key(self, ids: tuple[Any, ...]) -> tuple[str, str]:
+        if isinstance(ids, str) or len(ids) != len(self.entity.id_names):
+            raise InvalidKeyError(
+                "ids", f"({', '.join(self.entity.id_names)}) is needed for each {self.entity.name}, not {ids!r}"
+            )
+        return self.entity.keys(tuple(ids))
+
+    def _replacement(self, item: M) -> tuple[Any, Row]:
+        if not isinstance(item, self.model):
+            reason = f"a {self.model.__name__} is needed, not {type(item).__name__}"
+            raise InvalidItemError(f"save_many {self.entity.name}", None, reason)
+        return item.replacement()
 
 
 class ItemManager(Manager["Item", Payload]):

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from mlssocial import keys
 from mlssocial.entities import ListingData, ListingStatus
+from mlssocial.exceptions import InvalidKeyError
 from mlssocial.results import Guard, Results
 from mlssocial.schema import DATA
 
-from .base import Manager, WhoseItems, tenant
+from .base import EntityManager, WhoseItems, tenant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from mlssocial.models import Listing
 
 
-class ListingManager(Manager["Listing", ListingData]):
+class ListingManager(EntityManager["Listing", ListingData]):
     """The access to listings, at ``Listing.objects``."""
 
     def get(self, user_id: str, listing_id: str, *, consistent: bool = False) -> Listing:
@@ -127,4 +128,6 @@ class ListingManager(Manager["Listing", ListingData]):
 
 
 def _status_guard(status: ListingStatus | str) -> Guard:
+    if status not in ListingStatus._value2member_map_:
+        raise InvalidKeyError("status", f"one of {', '.join(ListingStatus)} is needed, not {str(status)[:40]!r}")
     return Guard((DATA, "status"), "=", {"S": ListingStatus(status).value})

@@ -10,7 +10,7 @@ from mlssocial.entities import PerformanceMetricsData
 from mlssocial.exceptions import InvalidItemError, ItemAlreadyExistsError, ItemNotFoundError
 from mlssocial.results import Results
 
-from .base import Manager
+from .base import EntityManager
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlssocial.models import PerformanceMetrics
 
 
-class PerformanceMetricsManager(Manager["PerformanceMetrics", PerformanceMetricsData]):
+class PerformanceMetricsManager(EntityManager["PerformanceMetrics", PerformanceMetricsData]):
     """The access to a listing's daily figures, at ``PerformanceMetrics.objects``; days are dates or ``YYYY-MM-DD``."""
 
     def get(self, user_id: str, listing_id: str, date: Date | str, *, consistent: bool = False) -> PerformanceMetrics:
@@ -74,7 +74,7 @@ class PerformanceMetricsManager(Manager["PerformanceMetrics", PerformanceMetrics
             raise InvalidItemError(operation, self.entity.keys(ids), str(error), fields=error.fields) from None
         while True:
             try:
-                return self._load(writes.update(self.entity, ids, change))
+                return self._written("increment", ids, writes.update(self.entity, ids, change))
             except ItemNotFoundError:
                 day = change.resolve({})
                 data = self._encoded("increment", ids, PerformanceMetricsData())

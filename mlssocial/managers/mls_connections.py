@@ -10,7 +10,7 @@ from mlssocial.entities import MLSConnectionData
 from mlssocial.results import Guard, Results
 from mlssocial.schema import DATA
 
-from .base import Manager, WhoseItems, queue_user, tenant
+from .base import EntityManager, WhoseItems, queue_user, tenant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlssocial.models import MLSConnection
 
 
-class MLSConnectionManager(Manager["MLSConnection", MLSConnectionData]):
+class MLSConnectionManager(EntityManager["MLSConnection", MLSConnectionData]):
     """The access to MLS connections, at ``MLSConnection.objects``."""
 
     def get(self, user_id: str, connection_id: str, *, consistent: bool = False) -> MLSConnection:
@@ -91,7 +91,7 @@ class MLSConnectionManager(Manager["MLSConnection", MLSConnectionData]):
             *keys.sync_partitions(queue_user(user_id)),
             index="GSI2",
             between=(keys.QUEUE_START, keys.queue_end(end)),
-            guards=(Guard((DATA, "lastSyncedAt"), "<=", {"N": keys.queue_time(end)}, or_empty=True),),
+            guards=(Guard((DATA, "lastSyncedAt"), "<=", {"N": keys.queue_time(end)}, or_no_number=True),),
             tenant=tenant(user_id),
             moving=True,
         )

@@ -9,7 +9,7 @@ from mlssocial.entities import PostStatus, SocialPostData
 from mlssocial.results import Guard, Results
 from mlssocial.schema import DATA
 
-from .base import Manager, WhoseItems, queue_user, tenant
+from .base import EntityManager, WhoseItems, queue_user, tenant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlssocial.models import SocialPost
 
 
-class SocialPostManager(Manager["SocialPost", SocialPostData]):
+class SocialPostManager(EntityManager["SocialPost", SocialPostData]):
     """The access to social posts, at ``SocialPost.objects``."""
 
     def get(self, user_id: str, post_id: str, *, consistent: bool = False) -> SocialPost:
@@ -63,7 +63,7 @@ class SocialPostManager(Manager["SocialPost", SocialPostData]):
             InvalidKeyError: *user_id* is empty, too long, or contains ``#``.
         """
         return self._results(
-            "query", 4, keys.user_partition(user_id), prefix=keys.SOCIAL_POSTS, reverse=reverse, consistent=consistent
+            "query", 0, keys.user_partition(user_id), prefix=keys.SOCIAL_POSTS, reverse=reverse, consistent=consistent
         )
 
     def query_by_listing(self, listing_id: str, *, user_id: WhoseItems, reverse: bool = False) -> Results[SocialPost]:

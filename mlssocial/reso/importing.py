@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import warnings
 from array import array
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -32,9 +33,11 @@ from mlssocial.exceptions import (
     SkippedRecordError,
     StaleItemError,
     StoreError,
+    UnreadableItemWarning,
     WrongEntityError,
 )
 from mlssocial.models import Listing
+from mlssocial.results import Unreadable
 
 from .mapping import ADDRESS, FIELDS, map_listing
 from .reading import Record, read_records
@@ -303,13 +306,30 @@ class _Import:
         self.default_status = None if default_status is None else ListingStatus(default_status)
         self.report = report
         self.known: dict[str, list[_Known]] = {}
+        self.unreadable: dict[str, str] = {}
 
     def remember(self) -> None:
         """Take in what the user has of this provider."""
-        for listing in Listing.objects.query(self.user_id, consistent=True):
-            data = listing.data
-            if data.mls_provider == self.provider and data.mls_id:
-                self.known.setdefault(data.mls_id, []).append(_Known.of(listing.listing_id, data, dump(data)))
+        stored, cursor = Listing.objects.query(self.user_id, consistent=True), None
+        while True:
+            page = stored.page(1_000, cursor)
+            for listing in page:
+                data = listing.data
+                if data.mls_provider == self.provider and data.mls_id:
+                    self.known.setdefault(data.mls_id, []).append(_Known.of(listing.listing_id, data, dump(data)))
+            for row in page.unreadable:
+                self._block(row)
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    def _block(self, row: Unreadable) -> None:
+        """Say that a listing cannot be read, and remember it: a second one beside it would double it."""
+        warnings.warn(f"left out: {row.error}", UnreadableItemWarning, stacklevel=2)
+        data = row.row[schema.DATA].M if schema.DATA in row.row else None
+        provider, mls_id = ((data or {}).get(name) for name in ("mlsProvider", "mlsId"))
+        if provider is not None and self.provider == provider.S and mls_id is not None and mls_id.S:
+            self.unreadable[mls_id.S] = f"it is stored already, and cannot be read: {row.error}"
 
     def take(self, record: Record) -> None:
         """Import one record, and count what became of it."""
@@ -337,6 +357,8 @@ class _Import:
     def _upsert(self, data: ListingData) -> None:
         wire = dump(data)
         known = self._find(data)
+        if known is None and data.mls_id in self.unreadable:
+            raise InvalidRecordError("ListingKey", self.unreadable[data.mls_id])
         if known is None:
             self._create(data, wire)
             return
