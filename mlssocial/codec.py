@@ -85,11 +85,10 @@ def _validated(payload_type: type[P], natives: dict[str, Any]) -> P:
 
 def natives(payload: BaseModel) -> dict[str, Any]:
     """Give what is set in a payload by wire name, in the form in which stored values are validated."""
-    names = _wire_names(type(payload))
-    values = payload.__dict__
-    return {names[name]: native(values[name]) for name in names if name in payload.model_fields_set} | {
-        name: native(value) for name, value in (payload.__pydantic_extra__ or {}).items()
-    }
+    names, values, more = _wire_names(type(payload)), payload.__dict__, payload.__pydantic_extra__ or {}
+    # An unknown field may have the Python name of a known one: then it is the one that is set.
+    known = [name for name in names if name in payload.model_fields_set and (values[name] is not None or name not in more)]
+    return {names[name]: native(values[name]) for name in known} | {name: native(value) for name, value in more.items()}
 
 
 def native(value: Any) -> Any:
@@ -213,7 +212,10 @@ def _text(value: str) -> str:
 def _name(name: Any, path: tuple[str, ...]) -> str:
     if not isinstance(name, str) or not name:
         raise CodecError(f"{_dotted(path)}: a field's name is a string that is not empty", (_dotted(path),))
-    return name
+    try:
+        return _text(name)
+    except ValueError as error:
+        raise CodecError(f"{_dotted(path)}: a field's name is {error}", (_dotted(path),)) from None
 
 
 def _expect(kind: type) -> Callable[[Any], Any]:

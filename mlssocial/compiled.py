@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Strict
 
 from . import codec
 from .codec import WireMap, decode, encode, native, number_text, wire_name
@@ -33,6 +33,10 @@ class SurpriseError(Exception):
     """A value is not what a compiled function takes."""
 
 
+class OwnRulesError(Exception):
+    """A model says more of itself than compiled code knows: a default, a bound, a validator. It is left to pydantic."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Kind:
     """How values of one annotation are loaded from an attribute value's member, and dumped to one; ``{x}`` is the value."""
@@ -44,8 +48,9 @@ class _Kind:
 
 _EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 _SMALL_MODEL = 4
+_DEEPEST_OPEN_MAP = ("Data", "photos", "0", "any")
 _LEAST_WHOLE, _MOST_WHOLE = -(10**38), 10**38
-_PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d{0,18})(\.\d{0,17}[1-9])?", re.ASCII)
+_PLAIN_NUMBER = re.compile(r"(?!-0$)-?(0|[1-9]\d{0,18})(\.\d{0,17}[1-9])?", re.ASCII)
 
 
 def load_number(text: str) -> Decimal:
@@ -139,8 +144,8 @@ def dump_name(value: Any) -> str:
 
 
 def dump_open_map(values: Any) -> dict[str, Any]:
-    """Write a map of anything."""
-    data: dict[str, Any] = encode(native(items_of(values, dict)))["M"]
+    """Write a map of anything; one that is nested so deep that its place matters is a surprise."""
+    data: dict[str, Any] = encode(native(items_of(values, dict)), _DEEPEST_OPEN_MAP)["M"]
     return data
 
 
@@ -182,7 +187,7 @@ class _Compiler:
 
     def __init__(self) -> None:
         self.source: list[str] = []
-        self.models: set[type[BaseModel]] = set()
+        self.models: dict[type[BaseModel], str] = {}
         self.names: dict[str, Any] = {
             "SurpriseError": SurpriseError,
             "new": object.__new__,
@@ -202,16 +207,19 @@ class _Compiler:
         }
         self.names |= {name: value for name, value in globals().items() if name.startswith(("load_", "dump_", "items_"))}
 
-    def model(self, model: type[BaseModel]) -> None:
-        """Write the loader and the dumper of one model."""
+    def model(self, model: type[BaseModel]) -> str:
+        """Write the loader and the dumper of one model, and give the name that they have it under."""
         if model in self.models:
-            return
-        self.models.add(model)
+            return self.models[model]
+        if _has_rules(model):
+            raise OwnRulesError
+        name = self.models[model] = f"{model.__name__}{len(self.models) or ''}"
         hints = get_type_hints(model, include_extras=True)
-        kinds = {name: self.kind(_not_none(hints[name])) for name in model.model_fields}
-        self.names[f"known_{model.__name__}"] = frozenset(wire_name(model, name) for name in model.model_fields)
-        self.names[model.__name__] = model
-        self.source += [*_loader(model, kinds), *_dumper(model, kinds)]
+        kinds = {field: self.kind(_not_none(hints[field])) for field in model.model_fields}
+        self.names[f"known_{name}"] = frozenset(wire_name(model, field) for field in model.model_fields)
+        self.names[name] = model
+        self.source += [*_loader(name, model, kinds), *_dumper(name, model, kinds)]
+        return name
 
     def kind(self, annotation: Any) -> _Kind:
         """Give the kind of an annotation."""
@@ -219,7 +227,10 @@ class _Compiler:
             if annotation == known:
                 return kind
         if get_origin(annotation) is Annotated:
-            return self.kind(get_args(annotation)[0])
+            inside, *rules = get_args(annotation)
+            if any(not isinstance(rule, Strict) for rule in rules):
+                raise OwnRulesError
+            return self.kind(inside)
         if get_origin(annotation) is list:
             return self._list(get_args(annotation)[0])
         if get_origin(annotation) is dict:
@@ -229,8 +240,8 @@ class _Compiler:
             self.names[f"values_{annotation.__name__}"] = {member: member.value for member in annotation}
             return _Kind("S", f"members_{annotation.__name__}[{{x}}]", f"values_{annotation.__name__}[{{x}}]")
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            self.model(annotation)
-            return _Kind("M", f"load_{annotation.__name__}({{x}})", f"dump_{annotation.__name__}({{x}})")
+            name = self.model(annotation)
+            return _Kind("M", f"load_{name}({{x}})", f"dump_{name}({{x}})")
         raise TypeError(f"no payload field may be a {annotation}: compiled.py has no kind for it")
 
     def _list(self, inside: Any) -> _Kind:
@@ -253,10 +264,9 @@ def _entry(kind: _Kind) -> str:
     return f'{{{{"{kind.member}": {kind.dump.format(x="e")}}}}}'
 
 
-def _loader(model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
+def _loader(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
     """Write the function that makes a model of a map's attribute values."""
-    name = model.__name__
-    lines = [f"def load_{name}(data, get=dict.get):", *_whole_shape(model, kinds)]
+    lines = [f"def load_{name}(data, get=dict.get):", *_whole_shape(name, model, kinds)]
     lines.append("    left = len(data); fields = set(); add = fields.add")
     for number, (field, kind) in enumerate(kinds.items()):
         required = model.model_fields[field].is_required()
@@ -283,7 +293,7 @@ def _loader(model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
     ]
 
 
-def _whole_shape(model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
+def _whole_shape(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
     """Write a shortcut for a small map that has all its fields and no other, as photos mostly do."""
     if len(kinds) > _SMALL_MODEL:
         return []
@@ -295,32 +305,32 @@ def _whole_shape(model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str
         f"    if len(data) == {len(kinds)} and {' and '.join(f'{wire!r} in data' for wire in names.values())}:",
         f"        {found}",
         f"        if {there}:",
-        f"            made = new({model.__name__})",
+        f"            made = new({name})",
         f"            set_dict(made, {{{values}}}); set_fields(made, {set(kinds)!r})",
         "            set_private(made, None); set_extra(made, {})",
         "            return made",
     ]
 
 
-def _dumper(model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
+def _dumper(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
     """Write the function that makes a map's attribute values of a model."""
-    name = model.__name__
     lines = [
         f"def dump_{name}(payload):",
         f"    if type(payload) is not {name}: raise SurpriseError",
-        "    fields = payload.__pydantic_fields_set__; values = payload.__dict__; more = payload.__pydantic_extra__",
+        "    fields = payload.__pydantic_fields_set__; values = payload.__dict__; more = payload.__pydantic_extra__ or ()",
         *_whole_payload(model, kinds),
         "    data = {}",
     ]
     for field, kind in kinds.items():
         written = f'{{{{"{kind.member}": {kind.dump}}}}}'.format(x="value")
-        nothing = "raise SurpriseError" if model.model_fields[field].is_required() else "NULL"
+        required = model.model_fields[field].is_required()
         target = f"data[{wire_name(model, field)!r}]"
         lines += [
             f"    if {field!r} in fields:",
             f"        value = values[{field!r}]",
             f"        if value is not None: {target} = {written}",
-            f"        else: {nothing if nothing != 'NULL' else f'{target} = NULL'}",
+            # An unknown field may have this one's Python name: then it is the one that is set.
+            "        else: raise SurpriseError" if required else f"        elif {field!r} not in more: {target} = NULL",
         ]
     return [
         *lines,
@@ -346,18 +356,45 @@ def _whole_payload(model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[s
     ]
 
 
+def _has_rules(model: type[BaseModel]) -> bool:
+    """Tell whether a model has rules beside its fields' types, as a payload of this project has not."""
+    decorators = model.__pydantic_decorators__
+    hints = get_type_hints(model, include_extras=True)
+    return (
+        any((decorators.validators, decorators.field_validators, decorators.root_validators, decorators.model_validators))
+        or bool(model.__private_attributes__)
+        or model.__pydantic_post_init__ is not None
+        or model.__pydantic_custom_init__
+        or model.model_config != Payload.model_config
+        or any(
+            field.default_factory is not None
+            or (not field.is_required() and field.default is not None)
+            or tuple(field.metadata) != getattr(hints[name], "__metadata__", ())
+            for name, field in model.model_fields.items()
+        )
+    )
+
+
 def _not_none(annotation: Any) -> Any:
     if get_origin(annotation) in {Union, UnionType}:
-        (annotation,) = (option for option in get_args(annotation) if option is not type(None))
+        options = [option for option in get_args(annotation) if option is not type(None)]
+        return options[0] if len(options) == 1 else annotation
     return annotation
 
 
-def compile_payload(payload: type[BaseModel]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+def compile_payload(payload: type[Payload]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     """Give a payload's loader, of a map's attribute values, and its dumper. Both raise what they will on a surprise."""
     compiler = _Compiler()
-    compiler.model(payload)
+    try:
+        name = compiler.model(payload)
+    except OwnRulesError:
+        return partial(_load_validated, payload), codec.dump
     exec(compile("\n".join(compiler.source), f"<codec of {payload.__name__}>", "exec"), compiler.names)  # noqa: S102
-    return compiler.names[f"load_{payload.__name__}"], compiler.names[f"dump_{payload.__name__}"]
+    return compiler.names[f"load_{name}"], compiler.names[f"dump_{name}"]
+
+
+def _load_validated(payload: type[P], data: Mapping[str, AttributeValue]) -> P:
+    return codec.load(payload, {name: plain(value) for name, value in data.items()})
 
 
 _SURPRISES = (SurpriseError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError)
@@ -369,7 +406,7 @@ def load(payload: type[P], data: Mapping[str, AttributeValue]) -> P:
     try:
         loaded: P = _compile(payload)[0](data)
     except _SURPRISES:
-        return codec.load(payload, {name: plain(value) for name, value in data.items()})
+        return _load_validated(payload, data)
     return loaded
 
 

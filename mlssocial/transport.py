@@ -16,6 +16,7 @@ import ssl
 import time
 from collections import deque
 from hashlib import sha256
+from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -45,6 +46,10 @@ _WATCHED = (
 )
 
 
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html: what changes on the way.
+_UNSIGNED = {"connection", "expect", "transfer-encoding", "user-agent", "x-amzn-trace-id"}
+
+
 class Answer:
     """What botocore's after-call handlers look at."""
 
@@ -68,8 +73,8 @@ class Transport:
         self._signer = _Signer(client.meta.region_name)
 
     def install(self) -> None:
-        """Stand behind the client's before-call event, behind everybody who is there already."""
-        self._client.meta.events.register_last("before-call.dynamodb", self._before_call)
+        """Stand behind the client's before-call event, behind everybody who looks at the request there."""
+        self._client.meta.events.register_last("before-call", self._before_call)
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
@@ -137,6 +142,10 @@ def _is_botocores(handler: Any) -> bool:
     return str(module).startswith("botocore.")
 
 
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
 class _Signer:
     """
     Signature Version 4 for DynamoDB's one kind of request.
@@ -152,27 +161,22 @@ class _Signer:
     def head(self, host: str, headers: Any, body: bytes, credentials: Any) -> bytes:
         """Make the request's head, with its signature."""
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        target, agent = headers["X-Amz-Target"], headers["User-Agent"]
-        kind = "application/x-amz-json-1.0"
-        token = credentials.token
-        signed = f"content-type:{kind}\nhost:{host}\nx-amz-date:{now}\n"
-        names = "content-type;host;x-amz-date"
-        if token:
-            signed += f"x-amz-security-token:{token}\n"
-            names += ";x-amz-security-token"
-        signed += f"x-amz-target:{target}\n"
-        names += ";x-amz-target"
+        sent = {"content-type": "application/x-amz-json-1.0", "host": host, "x-amz-date": now}
+        sent |= {name.lower(): " ".join(_text(value).split()) for name, value in headers.items()}
+        if credentials.token:
+            sent["x-amz-security-token"] = credentials.token
+        named = sorted(sent.keys() - _UNSIGNED)
+        signed, names = "".join([f"{name}:{sent[name]}\n" for name in named]), ";".join(named)
         canonical = f"POST\n/\n\n{signed}\n{names}\n{sha256(body).hexdigest()}"
         scope = f"{now[:8]}/{self._region}/dynamodb/aws4_request"
         text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
         key = self._signing_key(credentials.access_key, credentials.secret_key, now[:8])
         signature = hmac.digest(key, text.encode(), "sha256").hex()
-        session = f"X-Amz-Security-Token: {token}\r\n" if token else ""
-        return (
-            f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\nX-Amz-Target: {target}\r\nX-Amz-Date: {now}\r\n"
-            f"{session}Authorization: AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, SignedHeaders={names}, "
-            f"Signature={signature}\r\nUser-Agent: {agent}\r\nAccept-Encoding: identity\r\nContent-Length: {len(body)}\r\n\r\n"
-        ).encode()
+        sent["authorization"] = (
+            f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
+        )
+        lines = "".join([f"{name}: {value}\r\n" for name, value in sent.items()])
+        return f"POST / HTTP/1.1\r\n{lines}accept-encoding: identity\r\ncontent-length: {len(body)}\r\n\r\n".encode()
 
     def _signing_key(self, access_key: str, secret_key: str, day: str) -> bytes:
         held = self._key  # one tuple, so that threads see all of it or none
@@ -195,7 +199,7 @@ class _Pool:
         self._address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
         self._connect_timeout, self._read_timeout = connect_timeout, read_timeout
         self._idle: deque[_Connection] = deque()
-        self._size = size
+        self._size, self._lock = size, Lock()
         self._tls = _tls_context(verify) if parts.scheme == "https" else None
 
     def exchange(self, request: bytes) -> Answer:
@@ -208,11 +212,16 @@ class _Pool:
         except (OSError, EOFError, httptools.HttpParserError) as error:
             raise ConnectionClosedError(endpoint_url=self.url, error=error) from error
         finally:
-            if connection.reusable and len(self._idle) < self._size:
-                self._idle.append(connection)
-            else:
-                connection.close()
+            self._give_back(connection)
         return answer
+
+    def _give_back(self, connection: _Connection) -> None:
+        with self._lock:
+            kept = connection.reusable and len(self._idle) < self._size
+            if kept:
+                self._idle.append(connection)
+        if not kept:
+            connection.close()
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
@@ -248,7 +257,11 @@ class _Pool:
 
 
 def _tls_context(verify: Any) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=get_cert_path(verify) if verify else None)
+    path = get_cert_path(verify) if verify else None
+    try:
+        context = ssl.create_default_context(cafile=path)
+    except OSError as error:
+        raise SSLError(endpoint_url=f"the certificates in {path}", error=error) from error
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
