@@ -217,6 +217,7 @@ class _Compiler:
         hints = get_type_hints(model, include_extras=True)
         kinds = {field: self.kind(_not_none(hints[field])) for field in model.model_fields}
         self.names[f"known_{name}"] = frozenset(wire_name(model, field) for field in model.model_fields)
+        self.names[f"fields_{name}"] = set(kinds)
         self.names[name] = model
         self.source += [*_loader(name, model, kinds), *_dumper(name, model, kinds)]
         return name
@@ -234,6 +235,8 @@ class _Compiler:
         if get_origin(annotation) is list:
             return self._list(get_args(annotation)[0])
         if get_origin(annotation) is dict:
+            if get_args(annotation)[0] is not str:
+                raise OwnRulesError
             return self._map(get_args(annotation)[1])
         if isinstance(annotation, type) and issubclass(annotation, Enum):
             self.names[f"members_{annotation.__name__}"] = annotation._value2member_map_
@@ -318,7 +321,7 @@ def _dumper(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> li
         f"def dump_{name}(payload):",
         f"    if type(payload) is not {name}: raise SurpriseError",
         "    fields = payload.__pydantic_fields_set__; values = payload.__dict__; more = payload.__pydantic_extra__ or ()",
-        *_whole_payload(model, kinds),
+        *_whole_payload(name, model, kinds),
         "    data = {}",
     ]
     for field, kind in kinds.items():
@@ -331,6 +334,7 @@ def _dumper(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> li
             f"        if value is not None: {target} = {written}",
             # An unknown field may have this one's Python name: then it is the one that is set.
             "        else: raise SurpriseError" if required else f"        elif {field!r} not in more: {target} = NULL",
+            *(["    else: raise SurpriseError"] if required else []),
         ]
     return [
         *lines,
@@ -339,7 +343,7 @@ def _dumper(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> li
     ]
 
 
-def _whole_payload(model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
+def _whole_payload(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
     """Write the same shortcut for dumping."""
     if len(kinds) > _SMALL_MODEL:
         return []
@@ -350,7 +354,7 @@ def _whole_payload(model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[s
         for n, (field, kind) in enumerate(kinds.items())
     )
     return [
-        f"    if len(fields) == {len(kinds)} and not more:",
+        f"    if fields == fields_{name} and not more:",
         f"        {found}",
         f"        if {there}: return {{{entries}}}",
     ]

@@ -68,7 +68,7 @@ class Transport:
         self._client = client
         self._events = client.meta.events._emitter  # noqa: SLF001  botocore tells nobody which handlers it has
         self._known_handlers: Any = None
-        self._free: dict[str, bool] = {}
+        self._free: dict[tuple[str, str], bool] = {}
         self._pools: dict[str, _Pool] = {}
         self._signer = _Signer(client.meta.region_name)
 
@@ -101,9 +101,9 @@ class Transport:
         # botocore begins a new cache whenever a handler comes or goes.
         if self._known_handlers is not self._events._lookup_cache:  # noqa: SLF001
             self._known_handlers, self._free = self._events._lookup_cache, {}  # noqa: SLF001
-        free = self._free.get(operation)
+        free = self._free.get((operation, url))
         if free is None:
-            free = self._free[operation] = self._look(operation, url, request_signer)
+            free = self._free[operation, url] = self._look(operation, url, request_signer)
             self._known_handlers = self._events._lookup_cache  # noqa: SLF001
         return free
 
