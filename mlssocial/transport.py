@@ -67,8 +67,7 @@ class Transport:
     def __init__(self, client: Any) -> None:
         self._client = client
         self._events = client.meta.events._emitter  # noqa: SLF001  botocore tells nobody which handlers it has
-        self._known_handlers: Any = None
-        self._free: dict[tuple[str, str], bool] = {}
+        self._known: tuple[Any, dict[tuple[str, str], bool]] = (None, {})
         self._pools: dict[str, _Pool] = {}
         self._signer = _Signer(client.meta.region_name)
 
@@ -98,14 +97,15 @@ class Transport:
 
     def _is_free(self, operation: str, url: str, request_signer: Any) -> bool:
         """Tell whether nobody stands on the way of this operation's requests."""
-        # botocore begins a new cache whenever a handler comes or goes.
-        if self._known_handlers is not self._events._lookup_cache:  # noqa: SLF001
-            self._known_handlers, self._free = self._events._lookup_cache, {}  # noqa: SLF001
-        free = self._free.get((operation, url))
-        if free is None:
-            free = self._free[operation, url] = self._look(operation, url, request_signer)
-            self._known_handlers = self._events._lookup_cache  # noqa: SLF001
-        return free
+        # botocore begins a new cache whenever a handler comes or goes; one pair, so that no thread writes into another's.
+        handlers = self._events._lookup_cache  # noqa: SLF001
+        known, free = self._known
+        if known is not handlers:
+            free = {}
+            self._known = handlers, free
+        if (operation, url) not in free:
+            free[operation, url] = self._look(operation, url, request_signer)
+        return free[operation, url]
 
     def _look(self, operation: str, url: str, request_signer: Any) -> bool:
         config, session = self._client.meta.config, self._client._endpoint.http_session  # noqa: SLF001
