@@ -7,14 +7,14 @@ item and encoding it again gives the same item.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Context, Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from .entities import STORED, Payload, check_number, parse_number
+from .entities import EPOCH, MILLISECOND, STORED, Payload, check_number, parse_number
 from .tokens import Token
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ P = TypeVar("P", bound=Payload)
 MAX_NESTING = 32
 MAX_ITEM_BYTES = 400 * 1024
 
-_EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 _EXACT = Context(prec=400)
 
 
@@ -110,12 +109,12 @@ def native(value: Any) -> Any:
 
 def epoch_millis(moment: datetime) -> int:
     """Give an aware datetime as epoch milliseconds, the table's form of a point in time."""
-    return (moment - _EPOCH) // _MILLISECOND
+    return (moment - EPOCH) // MILLISECOND
 
 
 def from_epoch_millis(millis: int) -> datetime:
     """Give epoch milliseconds as an aware UTC datetime; OverflowError outside of the years 1 to 9999."""
-    return _EPOCH + millis * _MILLISECOND
+    return EPOCH + millis * MILLISECOND
 
 
 @cache

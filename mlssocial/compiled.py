@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
 from functools import cache, partial
@@ -22,7 +22,7 @@ from pydantic import BaseModel, Strict
 
 from . import codec
 from .codec import WireMap, decode, encode, native, number_text, wire_name
-from .entities import AnyPlatform, Day, Flag, Moment, Number, Payload, Platform, Whole, parse_number
+from .entities import EPOCH, MILLISECOND, AnyPlatform, Day, Flag, Moment, Number, Payload, Platform, Whole, parse_number
 from .tokens import Token
 from .wire import AttributeValue, plain
 
@@ -46,7 +46,6 @@ class _Kind:
     dump: str
 
 
-_EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 _SMALL_MODEL = 4
 _DEEPEST_OPEN_MAP = ("Data", "photos", "0", "any")
 _LEAST_WHOLE, _MOST_WHOLE = -(10**38), 10**38
@@ -67,7 +66,7 @@ def load_whole(text: str) -> int:
 
 def load_moment(text: str) -> datetime:
     """Read epoch milliseconds."""
-    return _EPOCH + load_whole(text) * _MILLISECOND
+    return EPOCH + load_whole(text) * MILLISECOND
 
 
 def load_day(text: str) -> date | str:
@@ -107,7 +106,7 @@ def dump_moment(value: Any) -> str:
     """Write epoch milliseconds."""
     if type(value) is not datetime or value.tzinfo is not UTC:
         raise SurpriseError
-    return str((value - _EPOCH) // _MILLISECOND)
+    return str((value - EPOCH) // MILLISECOND)
 
 
 def dump_day(value: Any) -> str:

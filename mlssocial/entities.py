@@ -28,8 +28,7 @@ MAX_NUMBER_EXPONENT, MIN_NUMBER_EXPONENT = 125, -130
 STORED = "mlssocial: stored"
 """Validation context of values that come from the table: wire types are taken at their word, and nothing is coerced."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
+EPOCH, MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 # At most 400 characters: 38 digits with 130 zeros on either side, and no more. Longer text is refused before it costs anything.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _MAX_NUMBER_TEXT = 400
@@ -123,7 +122,7 @@ def _moment(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, Decimal | int) and not isinstance(value, bool):
         millis = _whole(value, info) if info.context != STORED or isinstance(value, Decimal) else value
         try:
-            return _EPOCH + millis * _MILLISECOND
+            return EPOCH + millis * MILLISECOND
         except OverflowError:
             raise ValueError("epoch milliseconds outside of the years 1 to 9999") from None
     if info.context == STORED or isinstance(value, float):
