@@ -10,7 +10,7 @@ Every error that leaves mlssocial.
       InvalidCursorError(ValueError)      a cursor is cut, altered or another query's
       ItemNotFoundError(LookupError)      it is not there
       ItemAlreadyExistsError              it is there already
-      StaleItemError                      it has changed since it was read
+      StaleItemError                      it has changed since it was read                    .item
       WrongEntityError                    another entity is stored under that key             .found
       BatchIncompleteError                some of a batch was not written                     .unprocessed
       OutcomeUnknownError                 nobody can tell whether a write was applied         .operation
@@ -101,7 +101,16 @@ class ItemAlreadyExistsError(ItemError):
 
 
 class StaleItemError(ItemError):
-    """The item has changed since it was read. Nothing was written."""
+    """
+    The item has changed since it was read. Nothing was written.
+
+    Attributes:
+        item: The item as it is now, None where it cannot be shown.
+    """
+
+    def __init__(self, operation: str, key: tuple[str, str] | None, reason: str, *, item: Any = None) -> None:
+        super().__init__(operation, key, reason)
+        self.item = item
 
 
 class WrongEntityError(ItemError):

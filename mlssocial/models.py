@@ -34,6 +34,7 @@ from .managers import (
     SocialConnectionManager,
     SocialPostManager,
 )
+from .managers.base import own_errors
 from .schema import Entity, entity_type
 from .settings import table_settings
 from .wire import Row, plain, row_of
@@ -123,7 +124,8 @@ class Item(Model):
             _refuse("save() with a condition of its own", "Model.objects.update()")
         entity, ids = self._writable("save")
         data = entity.encode(f"save {entity.name}", ids, self.attribute_values.get("data"))
-        row = writes.save(entity, ids, data, others=self._others(), seen=self._seen, whole=False)
+        with own_errors(type(self)):
+            row = writes.save(entity, ids, data, others=self._others(), seen=self._seen, whole=False)
         if schema.DATA in row:
             self._take(row)
         else:
@@ -152,7 +154,16 @@ class Item(Model):
         """Delete this item; False if it was not there, StaleItemError if it has changed since it was read. One request."""
         if condition is not None or not add_version_condition:
             _refuse("delete() with a condition of its own", "Model.objects.delete()")
-        return writes.delete(*self._writable("delete"), seen=self._seen)
+        entity, ids = self._writable("delete")
+        with own_errors(type(self)):
+            return writes.delete(entity, ids, seen=self._seen)
+
+    def version(self, operation: str) -> Row:
+        """Give the version that was read, the pair (UpdatedAt, WriteId); InvalidItemError for an item that never was."""
+        if self._seen is None or self._partial:
+            reason = "it was not read whole, so it has no version to compare with; get() it first"
+            raise InvalidItemError(operation, (self.pk, self.sk), reason)
+        return self._seen
 
     def refresh(self, consistent_read: bool = False) -> None:  # noqa: FBT001, FBT002  PynamoDB's signature
         """Read this item again; DoesNotExist if it is gone. One request."""

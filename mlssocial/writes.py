@@ -91,18 +91,19 @@ def save(
     except RefusedError as refused:
         if seen is None and refused.item is not None and expired(refused.item, write.now):
             return create(entity, ids, data)  # what has expired is gone, its CreatedAt and TTL with it
-        raise write.refusal(refused.item) or write.stale() from None
+        raise write.refusal(refused.item) or write.stale(refused.item) from None
     if whole:
         return row
     return _head(item) | {name: row[name] for name in (CREATED_AT,) if name in row}
 
 
-def update(entity: Entity[Any], ids: tuple[Any, ...], changes: Changes) -> Row:
+def update(entity: Entity[Any], ids: tuple[Any, ...], changes: Changes, *, seen: Row | None = None) -> Row:
     """
     Change some fields of an item and give it as it is now; ItemNotFoundError if it is not there.
 
     One request; a consistent read before it where index keys depend on fields that are not given. Another writer that comes
-    between is noticed, and the update is made anew on what that one left.
+    between is noticed, and the update is made anew on what that one left; with *seen*, the version that the caller has read, it
+    is StaleItemError.
     """
     write = _Write.new("update", entity, ids)
     old: Row | None = None
@@ -112,8 +113,10 @@ def update(entity: Entity[Any], ids: tuple[Any, ...], changes: Changes) -> Row:
             raise write.missing()
     patience = Patience(store().settings.deadline)
     while True:
+        if seen is not None and old is not None and not _same_version(seen, old):
+            raise write.stale(old)
         try:
-            return _update_once(write, changes, old)
+            return _update_once(write, changes, old, seen)
         except RefusedError as refused:
             error = write.refusal(refused.item)
             if error is not None:
@@ -121,7 +124,7 @@ def update(entity: Entity[Any], ids: tuple[Any, ...], changes: Changes) -> Row:
             old = refused.item
         if not patience.wait():
             reason = "other writers kept changing it until the deadline, and nothing was written; try again"
-            raise StaleItemError(write.operation, write.key, reason)
+            raise StaleItemError(write.operation, write.key, reason, item=old)
 
 
 def delete(entity: Entity[Any], ids: tuple[Any, ...], *, seen: Row | None = None) -> bool:
@@ -137,7 +140,7 @@ def delete(entity: Entity[Any], ids: tuple[Any, ...], *, seen: Row | None = None
         error = write.refusal(refused.item)
         if isinstance(error, ItemNotFoundError):
             return False
-        raise error or write.stale() from None
+        raise error or write.stale(refused.item) from None
     return True
 
 
@@ -308,8 +311,9 @@ class _Write:
     def missing(self) -> ItemNotFoundError:
         return ItemNotFoundError(self.operation, self.key, "it does not exist; create() it first")
 
-    def stale(self) -> StaleItemError:
-        return StaleItemError(self.operation, self.key, "it has changed since it was read; read it and try again")
+    def stale(self, item: Row | None) -> StaleItemError:
+        reason = "it has changed since it was read; read it and try again"
+        return StaleItemError(self.operation, self.key, reason, item=item)
 
 
 def _head(item: dict[str, Any]) -> Row:
@@ -345,7 +349,11 @@ def _save_expressions(attributes: frozenset[str], seen: frozenset[str] | None) -
     return _update_expression(sets, removes), condition, expression.names
 
 
-def _update_once(write: _Write, changes: Changes, old: Row | None) -> Row:
+def _same_version(one: Row, other: Row) -> bool:
+    return all(one.get(name) == other.get(name) for name in (UPDATED_AT, WRITE_ID))
+
+
+def _update_once(write: _Write, changes: Changes, old: Row | None, seen: Row | None) -> Row:
     stored = None if old is None or DATA not in old else old[DATA].M
     if old is not None and stored is None:
         raise InvalidItemError(write.operation, write.key, "Data is no map in the stored item; save() it whole", fields=(DATA,))
@@ -367,8 +375,9 @@ def _update_once(write: _Write, changes: Changes, old: Row | None) -> Row:
         index = write.entity.index_keys(write.ids, changes.after(data or {}), changes.fields)
         sets += [f"{path((name,))} = {expression.value(value)}" for name, value in index.items()]
         removes += [path((name,)) for name in INDEX_ATTRIBUTES.values() if name not in index]
-        if old is not None:
-            conditions.append(expression.unchanged(old))
+        seen = seen or old
+    if seen is not None:
+        conditions.append(expression.unchanged(seen))
     sets.append(f"{path((UPDATED_AT,))} = {expression.value({'N': str(write.now)})}")
     sets.append(f"{path((WRITE_ID,))} = {expression.value({'S': write.write_id})}")
     return write.send(

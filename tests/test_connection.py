@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import uuid
@@ -27,6 +26,8 @@ from mlssocial import (
     create_table,
 )
 from mlssocial.connection import recorded, store
+
+from .conftest import get_raw
 
 HOME = ListingData(status="active")
 
@@ -180,7 +181,7 @@ class TestWrites:
     def test_writers_that_never_rest(self, inject: Any) -> None:
         """An update that meets other writers until the deadline says so, and that nothing was written."""
         Listing.objects.save("u", "l", HOME)
-        changed = json.loads('{"EntityType": {"S": "Listing"}, "Data": {"M": {"status": {"S": "active"}}}}')
+        changed = get_raw("USER#u", "LISTING#l")
         refusal = answer("ConditionalCheckFailedException", more={"Item": changed})
         seen = inject(refusal, times=10_000, operation="UpdateItem")
         with pytest.raises(StaleItemError, match="kept changing it until the deadline, and nothing was written"):

@@ -31,6 +31,7 @@ from mlssocial import (
     SocialConnectionData,
     SocialPost,
     SocialPostData,
+    StaleItemError,
     UnreadableItemWarning,
     WrongEntityError,
 )
@@ -234,6 +235,31 @@ class TestUpdate:
         waiting = SocialPost.objects.update("u1", "p1", status="unpublish_pending", unpublish_requested_at=7)
         assert (waiting.gsi1pk, waiting.gsi2sk) == ("LISTING#l1", "0000000000007#u1#p1")
         assert SocialPost.objects.update("u1", "p1", status="unpublished").gsi2pk is None
+
+    def test_if_unchanged_since(self) -> None:
+        """An update on a version that has passed is refused and shows the item as it is; on the present one it is written."""
+        seen = Listing.objects.create("u1", "l1", HOME)
+        now = Listing.objects.update("u1", "l1", price=Decimal(1))
+        for change in ({"price": Decimal(2)}, {"status": "sold"}, {"status": "sold", "list_date": None}):
+            with pytest.raises(StaleItemError, match="changed since it was read") as caught:
+                Listing.objects.update("u1", "l1", if_unchanged_since=seen, **change)
+            assert isinstance(caught.value.item, Listing)
+            assert (caught.value.item.data.price, caught.value.item.write_id) == (Decimal(1), now.write_id)
+        sold = Listing.objects.update("u1", "l1", if_unchanged_since=now, status="sold")
+        assert (sold.data.price, sold.gsi1sk) == (Decimal(1), "STATUS#sold")
+        with pytest.raises(InvalidItemError, match="is not the Listing that is updated"):
+            Listing.objects.update("u1", "l2", if_unchanged_since=sold, price=Decimal(3))
+        with pytest.raises(InvalidItemError, match="no version to compare with"):
+            Listing.objects.update("u1", "l1", if_unchanged_since=Listing(user_id="u1", listing_id="l1", data=HOME), price=3)
+
+    def test_if_unchanged_since_sees_the_other_application(self) -> None:
+        """The other application moves UpdatedAt and knows no WriteId; the lock sees it."""
+        seen = Listing.objects.create("u1", "l1", HOME)
+        raw = get_raw("USER#u1", "LISTING#l1")
+        assert raw is not None
+        put_raw(raw | {"UpdatedAt": {"N": "9999999999999"}})
+        with pytest.raises(StaleItemError):
+            Listing.objects.update("u1", "l1", if_unchanged_since=seen, price=Decimal(2))
 
     def test_costs(self) -> None:
         """A plain update is one request; one that moves index keys reads first."""

@@ -14,6 +14,7 @@ from mlssocial.exceptions import (
     InvalidItemError,
     InvalidKeyError,
     ItemNotFoundError,
+    StaleItemError,
     UnreadableItemWarning,
 )
 from mlssocial.results import Plan, Results
@@ -82,10 +83,14 @@ class Manager(Generic[M, D]):
     def _save(self, *ids: Any, data: D) -> M:
         return self._load(writes.save(self.entity, ids, self._encoded("save", ids, data)))
 
-    def _update(self, *ids: Any, values: dict[str, Any], remove: Iterable[str]) -> M:
-        change = changes.parse(self.entity, f"update {self.entity.name}", ids, values, remove)
-        with self._missing():
-            row = writes.update(self.entity, ids, change)
+    def _update(self, *ids: Any, values: dict[str, Any], remove: Iterable[str], seen: M | None = None) -> M:
+        operation = f"update {self.entity.name}"
+        change = changes.parse(self.entity, operation, ids, values, remove)
+        if seen is not None and (not isinstance(seen, self.model) or (seen.pk, seen.sk) != self.entity.keys(ids)):
+            reason = f"if_unchanged_since: {seen!r} is not the {self.entity.name} that is updated"
+            raise InvalidItemError(operation, self.entity.keys(ids), reason)
+        with own_errors(self.model):
+            row = writes.update(self.entity, ids, change, seen=None if seen is None else seen.version(operation))
         return self._written("update", ids, row)
 
     def _delete(self, *ids: Any) -> bool:
@@ -106,16 +111,23 @@ class Manager(Generic[M, D]):
     def _load(self, row: Row) -> M:
         return self.model.from_row(row)
 
-    @contextmanager
-    def _missing(self) -> Iterator[None]:
-        """Raise the model's own DoesNotExist."""
-        try:
-            yield
-        except ItemNotFoundError as error:
-            raise self.model.DoesNotExist(error.operation, error.key, error.reason) from None
-
     def _results(self, method: str, pattern: int, *partitions: str, **how: Any) -> Results[M]:
         return Results(Plan(f"{self.model.__name__}.objects.{method}", pattern, partitions, **how), self._load)
+
+
+@contextmanager
+def own_errors(model: type[Item]) -> Iterator[None]:
+    """Make errors of the write engine the model's own: its DoesNotExist, and its instance of an item that has changed."""
+    try:
+        yield
+    except ItemNotFoundError as error:
+        raise model.DoesNotExist(error.operation, error.key, error.reason) from None
+    except StaleItemError as error:
+        try:
+            error.item = None if error.item is None else model.from_row(error.item)
+        except InvalidItemError:
+            error.item = None
+        raise
 
 
 class EntityManager(Manager[M, D]):

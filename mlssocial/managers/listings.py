@@ -37,19 +37,30 @@ class ListingManager(EntityManager["Listing", ListingData]):
         """Write a listing whole, over what was there; CreatedAt and foreign attributes stay. One request."""
         return self._save(user_id, listing_id, data=data)
 
-    def update(self, user_id: str, listing_id: str, *, remove: Iterable[str] = (), **fields: Any) -> Listing:
+    def update(
+        self,
+        user_id: str,
+        listing_id: str,
+        *,
+        remove: Iterable[str] = (),
+        if_unchanged_since: Listing | None = None,
+        **fields: Any,
+    ) -> Listing:
         """
         Change some fields of a listing, and give it as it is now.
 
         ``update("u1", "l1", price=Decimal(550000), address__city="Reno", remove=("description",))``. None writes null. One
         request; a consistent read before it where status, list date, provider or number change, since index keys follow.
 
+        With *if_unchanged_since*, the item as it was read, it is StaleItemError if anybody has written it since.
+
         Raises:
             Listing.DoesNotExist: It is not there.
+            StaleItemError: It has changed since it was read; *item* is what it is now.
             WrongEntityError: Another entity is stored under its key.
             InvalidItemError: A field is unknown or its value is not valid. Nothing was sent.
         """
-        return self._update(user_id, listing_id, values=fields, remove=remove)
+        return self._update(user_id, listing_id, values=fields, remove=remove, seen=if_unchanged_since)
 
     def delete(self, user_id: str, listing_id: str) -> bool:
         """Delete a listing; True if it was there. One request. Its posts and metrics stay."""

@@ -40,19 +40,29 @@ class PerformanceMetricsManager(EntityManager["PerformanceMetrics", PerformanceM
         return self._save(user_id, listing_id, date, data=data)
 
     def update(
-        self, user_id: str, listing_id: str, date: Date | str, *, remove: Iterable[str] = (), **fields: Any
+        self,
+        user_id: str,
+        listing_id: str,
+        date: Date | str,
+        *,
+        remove: Iterable[str] = (),
+        if_unchanged_since: PerformanceMetrics | None = None,
+        **fields: Any,
     ) -> PerformanceMetrics:
         """
         Change some figures of a day, and give it as it is now: ``platforms__facebook__views=61`` is one of a platform.
 
         One request. To count an event use :meth:`increment`: a figure that was read, added to and written loses others' counts.
 
+        With *if_unchanged_since*, the item as it was read, it is StaleItemError if anybody has written it since.
+
         Raises:
             PerformanceMetrics.DoesNotExist: It is not there.
+            StaleItemError: It has changed since it was read; *item* is what it is now.
             WrongEntityError: Another entity is stored under its key.
             InvalidItemError: A field is unknown or its value is not valid. Nothing was sent.
         """
-        return self._update(user_id, listing_id, date, values=fields, remove=remove)
+        return self._update(user_id, listing_id, date, values=fields, remove=remove, seen=if_unchanged_since)
 
     def increment(
         self, user_id: str, listing_id: str, date: Date | str, platform: str, **counters: int | Decimal

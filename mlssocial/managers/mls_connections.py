@@ -37,16 +37,27 @@ class MLSConnectionManager(EntityManager["MLSConnection", MLSConnectionData]):
         """Write a connection whole, over what was there; CreatedAt and foreign attributes stay. One request."""
         return self._save(user_id, connection_id, data=data)
 
-    def update(self, user_id: str, connection_id: str, *, remove: Iterable[str] = (), **fields: Any) -> MLSConnection:
+    def update(
+        self,
+        user_id: str,
+        connection_id: str,
+        *,
+        remove: Iterable[str] = (),
+        if_unchanged_since: MLSConnection | None = None,
+        **fields: Any,
+    ) -> MLSConnection:
         """
         Change some fields of a connection, and give it as it is now. One request.
 
+        With *if_unchanged_since*, the item as it was read, it is StaleItemError if anybody has written it since.
+
         Raises:
             MLSConnection.DoesNotExist: It is not there.
+            StaleItemError: It has changed since it was read; *item* is what it is now.
             WrongEntityError: Another entity is stored under its key.
             InvalidItemError: A field is unknown or its value is not valid. Nothing was sent.
         """
-        return self._update(user_id, connection_id, values=fields, remove=remove)
+        return self._update(user_id, connection_id, values=fields, remove=remove, seen=if_unchanged_since)
 
     def delete(self, user_id: str, connection_id: str) -> bool:
         """Delete a connection; True if it was there. One request. The listings that came by it stay."""

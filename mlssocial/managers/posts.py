@@ -36,18 +36,29 @@ class SocialPostManager(EntityManager["SocialPost", SocialPostData]):
         """Write a post whole, over what was there; CreatedAt and foreign attributes stay. One request."""
         return self._save(user_id, post_id, data=data)
 
-    def update(self, user_id: str, post_id: str, *, remove: Iterable[str] = (), **fields: Any) -> SocialPost:
+    def update(
+        self,
+        user_id: str,
+        post_id: str,
+        *,
+        remove: Iterable[str] = (),
+        if_unchanged_since: SocialPost | None = None,
+        **fields: Any,
+    ) -> SocialPost:
         """
         Change some fields of a post, and give it as it is now.
 
         One request; a consistent read before it where listing or status change, since index keys follow.
 
+        With *if_unchanged_since*, the item as it was read, it is StaleItemError if anybody has written it since.
+
         Raises:
             SocialPost.DoesNotExist: It is not there.
+            StaleItemError: It has changed since it was read; *item* is what it is now.
             WrongEntityError: Another entity is stored under its key.
             InvalidItemError: A field is unknown or its value is not valid. Nothing was sent.
         """
-        return self._update(user_id, post_id, values=fields, remove=remove)
+        return self._update(user_id, post_id, values=fields, remove=remove, seen=if_unchanged_since)
 
     def delete(self, user_id: str, post_id: str) -> bool:
         """Delete a post from the table; True if it was there. One request. The platform is not asked."""

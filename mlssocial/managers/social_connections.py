@@ -41,16 +41,27 @@ class SocialConnectionManager(EntityManager["SocialConnection", SocialConnection
         """Write a connection whole, over what was there; CreatedAt and foreign attributes stay. One request."""
         return self._save(user_id, platform, data=data)
 
-    def update(self, user_id: str, platform: str, *, remove: Iterable[str] = (), **fields: Any) -> SocialConnection:
+    def update(
+        self,
+        user_id: str,
+        platform: str,
+        *,
+        remove: Iterable[str] = (),
+        if_unchanged_since: SocialConnection | None = None,
+        **fields: Any,
+    ) -> SocialConnection:
         """
         Change some fields of a connection, and give it as it is now. One request.
 
+        With *if_unchanged_since*, the item as it was read, it is StaleItemError if anybody has written it since.
+
         Raises:
             SocialConnection.DoesNotExist: It is not there.
+            StaleItemError: It has changed since it was read; *item* is what it is now.
             WrongEntityError: Another entity is stored under its key.
             InvalidItemError: A field is unknown or its value is not valid. Nothing was sent.
         """
-        return self._update(user_id, platform, values=fields, remove=remove)
+        return self._update(user_id, platform, values=fields, remove=remove, seen=if_unchanged_since)
 
     def delete(self, user_id: str, platform: str) -> bool:
         """Delete a connection; True if it was there. One request."""
