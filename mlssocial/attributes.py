@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from pynamodb.attributes import Attribute, DiscriminatorAttribute
@@ -25,7 +26,12 @@ class MomentAttribute(Attribute[datetime]):
 
     def deserialize(self, value: str) -> datetime:
         """Read epoch milliseconds."""
-        return from_epoch_millis(int(value))
+        return _moment(value)
+
+
+@lru_cache(256)  # the items of an import or a batch have few moments among them
+def _moment(text: str) -> datetime:
+    return from_epoch_millis(int(text))
 
 
 class TextAttribute(Attribute[str | None]):

@@ -19,7 +19,7 @@ import msgspec
 from .connection import AnswerLostError, Patience, store
 from .exceptions import StoreError
 from .schema import PK, SK
-from .wire import Row, decode_row
+from .wire import Row
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -45,11 +45,11 @@ class Outcome:
     failed: dict[Key, str] = field(default_factory=dict)
 
 
-def read(keys: Iterable[Key], *, consistent: bool) -> Iterator[Row]:
+def read(keys: Iterable[Key], decode: Callable[[Any], Row], *, consistent: bool) -> Iterator[Row]:
     """Read items by their keys, in no order; those that are not there are left out. StoreError if some cannot be had."""
     requests = [[{PK: {"S": pk}, SK: {"S": sk}} for pk, sk in part] for part in _batched(dict.fromkeys(keys), MAX_GET)]
     parts = _at_once(lambda part: _read_part(part, consistent=consistent), requests)
-    return map(decode_row, chain.from_iterable(parts))  # one at a time: a whole answer's tree is dear to the collector
+    return map(decode, chain.from_iterable(parts))  # one at a time: a whole answer's tree is dear to the collector
 
 
 def write(requests: dict[Key, dict[str, Any]]) -> Outcome:

@@ -8,29 +8,26 @@ result or the same refusal, and adding a field to a payload needs no second edit
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
-from functools import cache, partial
+from functools import cache
+from keyword import iskeyword
 from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import msgspec
 from pydantic import BaseModel, Strict
 
-from . import codec
-from .codec import WireMap, decode, encode, native, number_text, wire_name
-from .entities import EPOCH, MILLISECOND, AnyPlatform, Day, Flag, Moment, Number, Payload, Platform, Whole, parse_number
+from . import codec, scalars
+from .codec import WireMap, decode, wire_name
+from .entities import AnyPlatform, Day, Flag, Moment, Number, Payload, Platform, Whole
+from .scalars import SurpriseError, quote
 from .tokens import Token
-from .wire import AttributeValue, plain
+from .wire import AttributeValue, Row, decode_row, plain, plain_row
 
 P = TypeVar("P", bound=Payload)
-
-
-class SurpriseError(Exception):
-    """A value is not what a compiled function takes."""
 
 
 class OwnRulesError(Exception):
@@ -39,144 +36,50 @@ class OwnRulesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How values of one annotation are loaded from an attribute value's member, and dumped to one; ``{x}`` is the value."""
+    """
+    How values of one annotation are loaded from an attribute value's member, and how they are written into its JSON.
+
+    Both are source; ``{x}`` is the value, and ``{load}`` begins the name of a model's loader. What is written stands in a
+    f-string between single quotes, and has none itself. The shape is the type that a strict decoder reads the content into.
+    """
 
     member: str
     load: str
     dump: str
+    shape: Any = str
+
+    def loaded(self, x: str, how: str) -> str:
+        """Write how content is loaded: *how* is load, of attribute values of any kind, or read, of those of this shape."""
+        return self.load.format(x=x, load=how)
+
+    def json(self, x: str) -> str:
+        """Write the JSON of an attribute value, as a part of an f-string."""
+        before, after = _BRACKETS.get(self.member, ("", ""))
+        return f'{{{{"{self.member}":{before}{{{self.dump.format(x=x)}}}{after}}}}}'
 
 
+_BRACKETS = {"N": ('"', '"'), "L": ("[", "]"), "M": ("{{", "}}")}
 _SMALL_MODEL = 4
-_DEEPEST_OPEN_MAP = ("Data", "photos", "0", "any")
-_LEAST_WHOLE, _MOST_WHOLE = -(10**38), 10**38
-_PLAIN_NUMBER = re.compile(r"(?!-0$)-?(0|[1-9]\d{0,18})(\.\d{0,17}[1-9])?", re.ASCII)
-
-
-def load_number(text: str) -> Decimal:
-    """Read a number; what is short and plain needs no check."""
-    return Decimal(text) if _PLAIN_NUMBER.fullmatch(text) else parse_number(text)
-
-
-def load_whole(text: str) -> int:
-    """Read a count."""
-    if text.isdigit() and text.isascii() and len(text) <= 38:
-        return int(text)
-    raise SurpriseError
-
-
-def load_moment(text: str) -> datetime:
-    """Read epoch milliseconds."""
-    return EPOCH + load_whole(text) * MILLISECOND
-
-
-def load_day(text: str) -> date | str:
-    """Read a calendar day, or the empty text that may stand for none."""
-    if len(text) == 10 and text[4] == text[7] == "-":
-        return date.fromisoformat(text)
-    if text:
-        raise SurpriseError
-    return text
-
-
-def dump_text(value: Any) -> str:
-    """Write text that UTF-8 can hold."""
-    if type(value) is not str:
-        raise SurpriseError
-    if not value.isascii():
-        value.encode()
-    return value
-
-
-def dump_number(value: Any) -> str:
-    """Write a number in plain notation."""
-    if type(value) is not Decimal:
-        raise SurpriseError
-    text = str(value)
-    return text if (text.isdigit() and len(text) <= 38) or _PLAIN_NUMBER.fullmatch(text) else number_text(value)
-
-
-def dump_whole(value: Any) -> str:
-    """Write a count."""
-    if type(value) is not int or not _LEAST_WHOLE < value < _MOST_WHOLE:
-        raise SurpriseError
-    return str(value)
-
-
-def dump_moment(value: Any) -> str:
-    """Write epoch milliseconds."""
-    if type(value) is not datetime or value.tzinfo is not UTC:
-        raise SurpriseError
-    return str((value - EPOCH) // MILLISECOND)
-
-
-def dump_day(value: Any) -> str:
-    """Write a calendar day."""
-    if type(value) is date:
-        return value.isoformat()
-    if value != "":
-        raise SurpriseError
-    return ""
-
-
-def dump_flag(value: Any) -> bool:
-    """Write yes or no."""
-    if type(value) is not bool:
-        raise SurpriseError
-    return value
-
-
-def dump_platform(value: Any) -> str:
-    """Write a platform that is known, or the text of another."""
-    return value.value if type(value) is Platform else dump_text(value)
-
-
-def dump_token(value: Any) -> str:
-    """Write a token."""
-    if type(value) is not Token:
-        raise SurpriseError
-    return dump_text(value.reveal())
-
-
-def dump_name(value: Any) -> str:
-    """Write a name in an open map."""
-    return dump_text(value) or _surprise()
-
-
-def dump_open_map(values: Any) -> dict[str, Any]:
-    """Write a map of anything; one that is nested so deep that its place matters is a surprise."""
-    data: dict[str, Any] = encode(native(items_of(values, dict)), _DEEPEST_OPEN_MAP)["M"]
-    return data
-
-
-def load_texts(values: list[Any]) -> list[Any]:
-    """Read a list of texts."""
-    texts = [value.S for value in values]
-    return texts if None not in texts else _surprise()
-
-
-def _surprise() -> Any:
-    raise SurpriseError
-
-
-def items_of(value: Any, kind: type) -> Any:
-    """Give a list or a dict back, if it is one."""
-    if type(value) is not kind:
-        raise SurpriseError
-    return value
-
 
 # What occurs in nearly every item needs no call, or no new object.
 _SMALL_NUMBERS = {text: Decimal(text) for text in (*map(str, range(100)), *(f"{n}.5" for n in range(20)))}
 _SMALL_WHOLES = {str(number): number for number in range(3000)}
 
 _SCALARS: list[tuple[Any, _Kind]] = [
-    (str, _Kind("S", "{x}", "{x} if type({x}) is str and {x}.isascii() else dump_text({x})")),
+    (str, _Kind("S", "{x}", "quote({x})")),
     (Number, _Kind("N", "small_numbers[{x}] if {x} in small_numbers else load_number({x})", "dump_number({x})")),
-    (Whole, _Kind("N", "small_wholes[{x}] if {x} in small_wholes else load_whole({x})", "dump_whole({x})")),
+    (
+        Whole,
+        _Kind(
+            "N",
+            "small_wholes[{x}] if {x} in small_wholes else load_whole({x})",
+            "{x} if type({x}) is int and -1000000 < {x} < 1000000 else dump_whole({x})",
+        ),
+    ),
     (Moment, _Kind("N", "load_moment({x})", "dump_moment({x})")),
     (Day, _Kind("S", "load_day({x})", "dump_day({x})")),
-    (Flag, _Kind("BOOL", "{x}", "dump_flag({x})")),
-    (AnyPlatform, _Kind("S", "platforms({x}, {x})", "dump_platform({x})")),
+    (Flag, _Kind("BOOL", "{x}", "dump_flag({x})", bool)),
+    (AnyPlatform, _Kind("S", "platforms({x}, {x})", "quote({x})")),
     (Token, _Kind("S", "Token({x})", "dump_token({x})")),
 ]
 
@@ -187,24 +90,24 @@ class _Compiler:
     def __init__(self) -> None:
         self.source: list[str] = []
         self.models: dict[type[BaseModel], str] = {}
+        self.shapes: dict[str, Any] = {}
         self.names: dict[str, Any] = {
             "SurpriseError": SurpriseError,
             "new": object.__new__,
             "small_numbers": _SMALL_NUMBERS,
             "small_wholes": _SMALL_WHOLES,
             "Token": Token,
-            "texts": load_texts,
             "platforms": Platform._value2member_map_.get,
             "entry": lambda value: decode(plain(value)),
+            "dict_get": dict.get,
             "open_map": lambda values: {name: decode(plain(value)) for name, value in values.items()},
-            "dump_open_map": dump_open_map,
-            "NULL": {"NULL": True},
+            "comma": ",".join,
             "set_dict": BaseModel.__dict__["__dict__"].__set__,
             "set_fields": BaseModel.__dict__["__pydantic_fields_set__"].__set__,
             "set_extra": BaseModel.__dict__["__pydantic_extra__"].__set__,
             "set_private": BaseModel.__dict__["__pydantic_private__"].__set__,
         }
-        self.names |= {name: value for name, value in globals().items() if name.startswith(("load_", "dump_", "items_"))}
+        self.names |= {name: value for name, value in vars(scalars).items() if name.startswith(("load_", "dump_", "quote"))}
 
     def model(self, model: type[BaseModel]) -> str:
         """Write the loader and the dumper of one model, and give the name that they have it under."""
@@ -215,10 +118,17 @@ class _Compiler:
         name = self.models[model] = f"{model.__name__}{len(self.models) or ''}"
         hints = get_type_hints(model, include_extras=True)
         kinds = {field: self.kind(_not_none(hints[field])) for field in model.model_fields}
-        self.names[f"known_{name}"] = frozenset(wire_name(model, field) for field in model.model_fields)
+        wire = [wire_name(model, field) for field in kinds]
+        if not all(name.isidentifier() and not iskeyword(name) for name in wire):
+            raise OwnRulesError  # it would have to be quoted in what is written
+        self.names[f"known_{name}"] = frozenset(wire)
+        self.names[f"taken_{name}"] = frozenset((*wire, *kinds))
         self.names[f"fields_{name}"] = set(kinds)
         self.names[name] = model
-        self.source += [*_loader(name, model, kinds), *_dumper(name, model, kinds)]
+        self.shapes[name] = _struct(name, {wire: _value(kind) for wire, kind in zip(wire, kinds.values(), strict=True)})
+        for how in ("load", "read"):
+            self.source += _loader(how, name, model, kinds)
+        self.source += _dumper(name, model, kinds)
         return name
 
     def kind(self, annotation: Any) -> _Kind:
@@ -239,72 +149,104 @@ class _Compiler:
             return self._map(get_args(annotation)[1])
         if isinstance(annotation, type) and issubclass(annotation, Enum):
             self.names[f"members_{annotation.__name__}"] = annotation._value2member_map_
-            self.names[f"values_{annotation.__name__}"] = {member: member.value for member in annotation}
+            self.names[f"values_{annotation.__name__}"] = {member: quote(member.value) for member in annotation}
             return _Kind("S", f"members_{annotation.__name__}[{{x}}]", f"values_{annotation.__name__}[{{x}}]")
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             name = self.model(annotation)
-            return _Kind("M", f"load_{name}({{x}})", f"dump_{name}({{x}})")
+            return _Kind("M", f"{{load}}_{name}({{x}})", f"dump_{name}({{x}})", self.shapes[name])
         raise TypeError(f"no payload field may be a {annotation}: compiled.py has no kind for it")
 
     def _list(self, inside: Any) -> _Kind:
         kind = self.kind(inside)
-        load = kind.load.format(x=f"e.{kind.member}")
-        loaded = f"[{load} for e in {{x}}]" if load != "e.S" else "texts({x})"
-        return _Kind("L", loaded, f"[{_entry(kind)} for e in items_of({{x}}, list)]")
+        load = kind.loaded(f"e.{kind.member}", "{load}")
+        loaded = f"[{load} for e in {{x}}]" if load != "e.S" else "load_texts({x})"
+        return _Kind("L", loaded, self._dump_all("list", kind.json("e"), "e in values"), list[_value(kind)])  # type: ignore[misc]
 
     def _map(self, inside: Any) -> _Kind:
         if inside is Any:
-            return _Kind("M", "open_map({x})", "dump_open_map({x})")
+            return _Kind("M", "open_map({x})", "dump_open_map({x})", Row)
         kind = self.kind(inside)
-        load = kind.load.format(x=f"e.{kind.member}")
-        pairs = f"dump_name(k): {_entry(kind)} for k, e in items_of({{x}}, dict).items()"
-        return _Kind("M", f"{{{{k: {load} for k, e in {{x}}.items()}}}}", f"{{{{{pairs}}}}}")
+        load = kind.loaded(f"e.{kind.member}", "{load}")
+        entry = f"{{dump_name(k)}}:{kind.json('e')}"
+        return _Kind(
+            "M",
+            f"{{{{k: {load} for k, e in {{x}}.items()}}}}",
+            self._dump_all("dict", entry, "k, e in values.items()"),
+            dict[str, _value(kind)],  # type: ignore[misc]  # a type made here
+        )
+
+    def _dump_all(self, kind: str, entry: str, each: str) -> str:
+        """Write a function for the entries of a list or a map, and give the call of it."""
+        name = f"dump_{kind}{len(self.source)}"
+        self.source += [
+            f"def {name}(values):",
+            f"    if type(values) is not {kind}: raise SurpriseError",
+            f"    return comma([f'{entry}' for {each}])",
+        ]
+        return f"{name}({{x}})"
 
 
-def _entry(kind: _Kind) -> str:
-    """Write the dump of a list's or map's entry, with its braces doubled for the format() to come."""
-    return f'{{{{"{kind.member}": {kind.dump.format(x="e")}}}}}'
+def _struct(name: str, fields: Mapping[str, Any]) -> Any:
+    """Make a type for a strict decoder: these fields, any of which may be missing, and no others."""
+    members = [(field, type_ | None, None) for field, type_ in fields.items()]
+    return msgspec.defstruct(name, members, gc=False, omit_defaults=True, forbid_unknown_fields=True)
 
 
-def _loader(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
-    """Write the function that makes a model of a map's attribute values."""
-    lines = [f"def load_{name}(data, get=dict.get):", *_whole_shape(name, model, kinds)]
-    lines.append("    left = len(data); fields = set(); add = fields.add")
+def _value(kind: _Kind) -> Any:
+    """Make the type of an attribute value of this kind, or null."""
+    return _struct("Value", {kind.member: kind.shape, "NULL": bool})
+
+
+def _loader(how: str, name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
+    """Write the function that makes a model of a map's attribute values: a dict of any (load), or the model's shape (read)."""
+    fetch = "dict_get(data, {!r})" if how == "load" else "data.{}"
+    lines = [f"def {how}_{name}(data):", *_whole_map(how, name, model, kinds), "    fields = set(); add = fields.add"]
     for number, (field, kind) in enumerate(kinds.items()):
         required = model.model_fields[field].is_required()
         lines += [
-            f"    value = get(data, {wire_name(model, field)!r})",
+            f"    value = {fetch.format(wire_name(model, field))}",
             f"    if value is None: {'raise SurpriseError' if required else f'v{number} = None'}",
             "    else:",
-            f"        left -= 1; add({field!r}); content = value.{kind.member}",
-            f"        if content is not None: v{number} = {kind.load.format(x='content')}",
+            f"        add({field!r}); content = value.{kind.member}",
+            f"        if content is not None: v{number} = {kind.loaded('content', how)}",
             *([] if required else [f"        elif value.NULL: v{number} = None"]),
             "        else: raise SurpriseError",
         ]
     values = ", ".join(f"{field!r}: v{number}" for number, field in enumerate(kinds))
-    return [
-        *lines,
-        f"    made = new({name})",
-        f"    set_dict(made, {{{values}}}); set_fields(made, fields); set_private(made, None)",
-        "    extra = {}",
-        "    if left:",
+    unknown = [
+        "    if len(fields) != len(data):",
         f"        extra = {{k: entry(e) for k, e in data.items() if k not in known_{name}}}",
         "        fields.update(extra)",
+    ]
+    return [
+        *lines,
+        f"    made = new({name}); extra = {{}}",
+        f"    set_dict(made, {{{values}}}); set_fields(made, fields); set_private(made, None)",
+        *(unknown if how == "load" else []),
         "    set_extra(made, extra)",
         "    return made",
     ]
 
 
-def _whole_shape(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
+def _whole_map(how: str, name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
     """Write a shortcut for a small map that has all its fields and no other, as photos mostly do."""
     if len(kinds) > _SMALL_MODEL:
         return []
-    names = {field: wire_name(model, field) for field in kinds}
-    found = "; ".join(f"v{n} = data[{wire!r}].{kinds[field].member}" for n, (field, wire) in enumerate(names.items()))
+    names = [wire_name(model, field) for field in kinds]
+    members = [kind.member for kind in kinds.values()]
     there = " and ".join(f"v{n} is not None" for n in range(len(kinds)))
-    values = ", ".join(f"{field!r}: {kind.load.format(x=f'v{n}')}" for n, (field, kind) in enumerate(kinds.items()))
+    values = ", ".join(f"{field!r}: {kind.loaded(f'v{n}', how)}" for n, (field, kind) in enumerate(kinds.items()))
+    if how == "load":
+        found = "; ".join(
+            f"v{n} = data[{wire!r}].{member}" for n, (wire, member) in enumerate(zip(names, members, strict=True))
+        )
+        whole = f"len(data) == {len(kinds)} and {' and '.join(f'{wire!r} in data' for wire in names)}"
+    else:
+        found = "; ".join(f"v{n} = v{n}.{member}" for n, member in enumerate(members))
+        whole = there
     return [
-        f"    if len(data) == {len(kinds)} and {' and '.join(f'{wire!r} in data' for wire in names.values())}:",
+        *([f"    {'; '.join(f'v{n} = data.{wire}' for n, wire in enumerate(names))}"] if how == "read" else []),
+        f"    if {whole}:",
         f"        {found}",
         f"        if {there}:",
         f"            made = new({name})",
@@ -315,31 +257,25 @@ def _whole_shape(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) 
 
 
 def _dumper(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
-    """Write the function that makes a map's attribute values of a model."""
+    """Write the function that writes a model as JSON: the inside of a map's attribute values."""
     lines = [
         f"def dump_{name}(payload):",
         f"    if type(payload) is not {name}: raise SurpriseError",
-        "    fields = payload.__pydantic_fields_set__; values = payload.__dict__; more = payload.__pydantic_extra__ or ()",
+        "    fields = payload.__pydantic_fields_set__; values = payload.__dict__; more = payload.__pydantic_extra__",
         *_whole_payload(name, model, kinds),
-        "    data = {}",
+        "    parts = []; add = parts.append",
     ]
     for field, kind in kinds.items():
-        written = f'{{{{"{kind.member}": {kind.dump}}}}}'.format(x="value")
-        required = model.model_fields[field].is_required()
-        target = f"data[{wire_name(model, field)!r}]"
+        required, wire = model.model_fields[field].is_required(), wire_name(model, field)
+        null = f"""add('"{wire}":{{"NULL":true}}')"""
         lines += [
             f"    if {field!r} in fields:",
             f"        value = values[{field!r}]",
-            f"        if value is not None: {target} = {written}",
-            # An unknown field may have this one's Python name: then it is the one that is set.
-            "        else: raise SurpriseError" if required else f"        elif {field!r} not in more: {target} = NULL",
+            f"""        if value is not None: add(f'"{wire}":{kind.json("value")}')""",
+            f"        else: {'raise SurpriseError' if required else null}",
             *(["    else: raise SurpriseError"] if required else []),
         ]
-    return [
-        *lines,
-        "    if more: data.update(dump_open_map(more))",
-        "    return data",
-    ]
+    return [*lines, f"    if more: add(dump_extra(more, taken_{name}))", "    return comma(parts)"]
 
 
 def _whole_payload(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
@@ -348,14 +284,11 @@ def _whole_payload(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]
         return []
     found = "; ".join(f"v{n} = values[{field!r}]" for n, field in enumerate(kinds))
     there = " and ".join(f"v{n} is not None" for n in range(len(kinds)))
-    entries = ", ".join(
-        f"{wire_name(model, field)!r}: {{{kind.member!r}: {kind.dump.format(x=f'v{n}')}}}"
-        for n, (field, kind) in enumerate(kinds.items())
-    )
+    entries = ",".join(f'"{wire_name(model, field)}":{kind.json(f"v{n}")}' for n, (field, kind) in enumerate(kinds.items()))
     return [
-        f"    if fields == fields_{name} and not more:",
+        f"    if not more and fields == fields_{name}:",
         f"        {found}",
-        f"        if {there}: return {{{entries}}}",
+        f"        if {there}: return f'{entries}'",
     ]
 
 
@@ -385,38 +318,101 @@ def _not_none(annotation: Any) -> Any:
     return annotation
 
 
-def compile_payload(payload: type[Payload]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    """Give a payload's loader, of a map's attribute values, and its dumper. Both raise what they will on a surprise."""
+class Compiled(NamedTuple):
+    """
+    What is compiled of one payload. Each function raises what it will on a surprise.
+
+    Attributes:
+        load: Makes a payload of a map's attribute values.
+        read: Makes a payload of a map that was decoded into its shape.
+        write: Writes a payload as JSON, without the braces.
+        shape: The type of a map that has known fields only, each of its own kind; None where there is none.
+    """
+
+    load: Callable[[Any], Any]
+    read: Callable[[Any], Any]
+    write: Callable[[Any], str]
+    shape: Any
+
+
+def compile_payload(payload: type[Payload]) -> Compiled:
+    """Compile a payload; OwnRulesError or TypeError where only pydantic can read it."""
     compiler = _Compiler()
+    name = compiler.model(payload)
+    names = compiler.names
+    exec(compile("\n".join(compiler.source), f"<codec of {payload.__name__}>", "exec"), names)  # noqa: S102
+    return Compiled(names[f"load_{name}"], names[f"read_{name}"], names[f"dump_{name}"], compiler.shapes[name])
+
+
+def _refuse(_: Any) -> Any:
+    raise SurpriseError
+
+
+@cache
+def compiled(payload: type[Payload]) -> Compiled:
+    """Give what is compiled of a payload; of one that only pydantic can read, functions that refuse all."""
     try:
-        name = compiler.model(payload)
-    except OwnRulesError:
-        return partial(_load_validated, payload), codec.dump
-    exec(compile("\n".join(compiler.source), f"<codec of {payload.__name__}>", "exec"), compiler.names)  # noqa: S102
-    return compiler.names[f"load_{name}"], compiler.names[f"dump_{name}"]
-
-
-def _load_validated(payload: type[P], data: Mapping[str, AttributeValue]) -> P:
-    return codec.load(payload, {name: plain(value) for name, value in data.items()})
+        return compile_payload(payload)
+    except (OwnRulesError, TypeError):
+        return Compiled(_refuse, _refuse, _refuse, None)
 
 
 _SURPRISES = (SurpriseError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError)
-_compile = cache(compile_payload)
 
 
 def load(payload: type[P], data: Mapping[str, AttributeValue]) -> P:
-    """Make a payload of ``Data`` as it was read; CodecError names what does not fit."""
+    """Make a payload of ``Data`` as it was read, in either form; CodecError names what does not fit."""
+    made = compiled(payload)
     try:
-        loaded: P = _compile(payload)[0](data)
+        loaded: P = (made.load if type(data) is dict else made.read)(data)
     except _SURPRISES:
-        return _load_validated(payload, data)
+        return codec.load(payload, plain_row(data) if type(data) is dict else plain(data))  # type: ignore[arg-type]  # a shape
     return loaded
 
 
-def dump(payload: Payload) -> WireMap:
-    """Make ``Data`` of a payload; CodecError names a field that was changed, past validation, to what cannot be read back."""
+def write(payload: Payload) -> bytes:
+    """Write ``Data`` of a payload as JSON; CodecError names a field that was changed past validation to what cannot be kept."""
     try:
-        dumped: WireMap = _compile(type(payload))[1](payload)
+        return f"{{{compiled(type(payload)).write(payload)}}}".encode()
     except _SURPRISES:
-        return codec.dump(payload)
-    return dumped
+        return msgspec.json.encode(codec.dump(payload))
+
+
+def dump(payload: Payload) -> WireMap:
+    """Make ``Data`` of a payload; CodecError as :func:`write`."""
+    return plain_row(decode_row(write(payload)))
+
+
+@cache
+def row_decoder(payload: type[Payload]) -> RowDecoder:
+    """Give the decoder of one entity's rows."""
+    return RowDecoder(payload)
+
+
+class RowDecoder:
+    """
+    Decodes rows of one entity, straight into its payload's shape where they fit it.
+
+    The shape has no place for unknown fields: a row that has one is decoded anew, as attribute values of any kind, and so are
+    the rows after it for a while, since such rows seldom come alone.
+    """
+
+    def __init__(self, payload: type[Payload]) -> None:
+        shape = compiled(payload).shape
+        top = _struct("Top", {"S": str, "N": str, "M": shape, "BOOL": bool, "NULL": bool})
+        self._decode = msgspec.json.Decoder(dict[str, top]).decode  # type: ignore[valid-type]  # made here
+        self._tolerant = 0 if shape is not None else float("inf")
+
+    def __call__(self, content: bytes | msgspec.Raw) -> Row:
+        """Decode one row."""
+        if self._tolerant:
+            self._tolerant -= 1
+            return decode_row(content)
+        try:
+            return self._decode(content)  # what it gives answers as attribute values do
+        except msgspec.ValidationError:
+            self._tolerant = _TOLERANT_ROWS
+            return decode_row(content)
+
+
+_TOLERANT_ROWS = 100

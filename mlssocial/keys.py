@@ -102,19 +102,21 @@ def listing_keys(
     GSI1 needs provider and number, GSI2 needs the status. A listing without a status sorts under the bare ``STATUS#`` in
     GSI1, since a partition key without a sort key would leave the item out of the index.
     """
-    listing_id = _id("listing_id", listing_id)
+    pk, listing_id = user_partition(user_id), _id("listing_id", listing_id)
     status = None if status is None else _id("status", status)
     by_number = None
     if mls_provider is not None and mls_number is not None:
         by_number = mls_number_partition(mls_provider, mls_number)
     listed = "" if list_date is None else _day("list_date", list_date)
     return _held(
-        user_partition(user_id),
-        _LISTING + listing_id,
-        gsi1pk=by_number,
-        gsi1sk=by_number and _STATUS + (status or ""),
-        gsi2pk=status and status_partition(user_id, status),
-        gsi2sk=status and f"{_LISTED}{listed}#{listing_id}",
+        Keys(
+            pk,
+            _LISTING + listing_id,
+            by_number,
+            by_number and _STATUS + (status or ""),
+            status and f"{pk}#{_STATUS}{status}",
+            status and f"{_LISTED}{listed}#{listing_id}",
+        )
     )
 
 
@@ -122,10 +124,12 @@ def mls_connection_keys(user_id: str, connection_id: str, last_synced_at: dateti
     """Make an MLSConnection's keys. One that was never synced comes first in the queue of syncs."""
     connection_id = _id("connection_id", connection_id)
     return _held(
-        user_partition(user_id),
-        _MLS_CONNECTION + connection_id,
-        gsi2pk=_shard(_MLS_SYNC, user_id),
-        gsi2sk=f"{_time('last_synced_at', 0 if last_synced_at is None else last_synced_at)}#{user_id}#{connection_id}",
+        Keys(
+            user_partition(user_id),
+            _MLS_CONNECTION + connection_id,
+            gsi2pk=_shard(_MLS_SYNC, user_id),
+            gsi2sk=f"{_time('last_synced_at', 0 if last_synced_at is None else last_synced_at)}#{user_id}#{connection_id}",
+        )
     )
 
 
@@ -134,12 +138,14 @@ def social_connection_keys(user_id: str, platform: str, expires_at: datetime | i
     platform = platform_part(platform)
     pk = user_partition(user_id)
     if expires_at is None:
-        return _held(pk, _SOCIAL + platform)
+        return _held(Keys(pk, _SOCIAL + platform))
     return _held(
-        pk,
-        _SOCIAL + platform,
-        gsi2pk=_shard(_TOKEN_EXPIRY, user_id),
-        gsi2sk=f"{_time('expires_at', expires_at)}#{user_id}#{platform}",
+        Keys(
+            pk,
+            _SOCIAL + platform,
+            gsi2pk=_shard(_TOKEN_EXPIRY, user_id),
+            gsi2sk=f"{_time('expires_at', expires_at)}#{user_id}#{platform}",
+        )
     )
 
 
@@ -155,18 +161,20 @@ def social_post_keys(
     by_listing = None if listing_id is None else listing_partition(listing_id)
     waits, requested = status == UNPUBLISH_PENDING, 0 if unpublish_requested_at is None else unpublish_requested_at
     return _held(
-        pk,
-        _POST + post_id,
-        gsi1pk=by_listing,
-        gsi1sk=by_listing and _POST + post_id,
-        gsi2pk=_shard(_UNPUBLISH, user_id) if waits else None,
-        gsi2sk=f"{_time('unpublish_requested_at', requested)}#{user_id}#{post_id}" if waits else None,
+        Keys(
+            pk,
+            _POST + post_id,
+            gsi1pk=by_listing,
+            gsi1sk=by_listing and _POST + post_id,
+            gsi2pk=_shard(_UNPUBLISH, user_id) if waits else None,
+            gsi2sk=f"{_time('unpublish_requested_at', requested)}#{user_id}#{post_id}" if waits else None,
+        )
     )
 
 
 def performance_metrics_keys(user_id: str, listing_id: str, date: date | str) -> Keys:
     """Make a PerformanceMetrics item's keys; *date* is a date or ``YYYY-MM-DD``."""
-    return _held(user_partition(user_id), f"{metrics_prefix(listing_id)}{_day('date', date)}")
+    return _held(Keys(user_partition(user_id), f"{metrics_prefix(listing_id)}{_day('date', date)}"))
 
 
 # --- The way back ----------------------------------------------------------------------------------------------------
@@ -295,11 +303,11 @@ def platform_part(platform: str) -> str:
 # --- Checks ----------------------------------------------------------------------------------------------------------
 
 
-def _held(*keys: str | None, **index_keys: str | None) -> Keys:
+def _held(made: Keys) -> Keys:
     """Hold every key to DynamoDB's length."""
-    made = Keys(*keys, **index_keys)  # type: ignore[arg-type]  # the first two are text
-    # A character takes four bytes at the most: short keys need no encoding to be known as short.
-    if max(map(len, filter(None, made))) > MAX_SORT_KEY_BYTES // 4:
+    together = "".join(filter(None, made))
+    # A character takes four bytes at the most: short keys need not be measured one by one.
+    if len(together) > (MAX_SORT_KEY_BYTES if together.isascii() else MAX_SORT_KEY_BYTES // 4):
         for name, value in zip(made._fields, made, strict=True):
             limit = MAX_PARTITION_KEY_BYTES if name.endswith("pk") else MAX_SORT_KEY_BYTES
             if value is not None and (size := len(value.encode())) > limit:

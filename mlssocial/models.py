@@ -37,7 +37,7 @@ from .managers import (
 from .managers.base import own_errors
 from .schema import Entity, entity_type
 from .settings import table_settings
-from .wire import Row, plain, row_of
+from .wire import AttributeValue, Row, plain, row_of
 
 
 class _Configured(type):
@@ -125,11 +125,7 @@ class Item(Model):
         entity, ids = self._writable("save")
         data = entity.encode(f"save {entity.name}", ids, self.attribute_values.get("data"))
         with own_errors(type(self)):
-            row = writes.save(entity, ids, data, others=self._others(), seen=self._seen, whole=False)
-        if schema.DATA in row:
-            self._take(row)
-        else:
-            self.take_head(row)
+            self.take_head(writes.save_head(entity, ids, data, others=self._others(), seen=self._seen))
 
     def _others(self) -> WireMap:
         """Give the attributes beside keys, Data, times and index keys that the class declares and the item has."""
@@ -140,12 +136,12 @@ class Item(Model):
             if (value := self.attribute_values.get(name)) is not None
         }
 
-    def replacement(self) -> tuple[msgspec.Raw, Row]:
+    def replacement(self) -> tuple[msgspec.Raw, WireMap]:
         """Give the JSON of the whole item as a batch writes it over what is stored, and the head that it will have."""
         entity, ids = self._writable("save")
         data = entity.encode(f"save {entity.name}", ids, self.attribute_values.get("data"))
         created = None if self._seen is None else self.created_at
-        others = self.raw | self._others()
+        others = {**self.raw, **self._others()}
         return writes.replacement(
             entity, ids, data, created_at=None if created is None else epoch_millis(created), others=others
         )
@@ -282,28 +278,30 @@ class Item(Model):
         if self.entity is not None and not self._partial:
             values["data"] = self.entity.decode(f"read {self.entity.name}", row)
         self.attribute_values = values
-        self._remember(row)
-
-    def take_head(self, row: Row) -> None:
-        """Take over what a write has set beside Data: what it did not mention is as it was, but for index keys."""
-        values, _ = self._read(row)
-        kept = {name: value for name, value in self.attribute_values.items() if name not in schema.INDEX_ATTRIBUTES}
-        self.attribute_values = kept | values
-        for name, part in (self.entity.key_fields if self.entity else {}).items():
-            if getattr(self.attribute_values["data"], name) is None:
-                setattr(self.attribute_values["data"], name, getattr(self, part))
-        self._remember(row)
-
-    def _remember(self, row: Row) -> None:
         self._seen = {name: row[name] for name in (schema.UPDATED_AT, schema.WRITE_ID) if name in row}
+
+    def take_head(self, head: WireMap) -> None:
+        """Take over what a write has set beside Data: what it did not mention is as it was, but for index keys."""
+        values = self.attribute_values
+        for name in schema.INDEX_ATTRIBUTES:
+            values.pop(name, None)
+        for name, value in head.items():
+            if name in _TEXTS:
+                values[_TEXTS[name]] = value["S"]
+            else:
+                values[_NUMBERS[name][0]] = _NUMBERS[name][1](value["N"])
+        for name, part in (self.entity.key_fields if self.entity else {}).items():
+            if getattr(values["data"], name) is None:
+                setattr(values["data"], name, getattr(self, part))
+        self._seen = {name: AttributeValue(**head[name]) for name in (schema.UPDATED_AT, schema.WRITE_ID)}
 
     def _read(self, row: Row) -> tuple[dict[str, Any], WireMap]:
         """Read the attributes that the class declares, by their Python names; and give the others as they came."""
         values: dict[str, Any] = {}
         raw: WireMap = {}
         for name, value in row.items():
-            if name in _TEXTS and value.S is not None:
-                values[_TEXTS[name]] = value.S
+            if (declared := _TEXTS.get(name)) is not None and value.S is not None:
+                values[declared] = value.S
             elif name in _NUMBERS and value.N is not None:
                 try:
                     values[_NUMBERS[name][0]] = _NUMBERS[name][1](value.N)

@@ -276,9 +276,10 @@ class Results(Generic[T]):
     row that cannot be read is left out with an UnreadableItemWarning.
     """
 
-    def __init__(self, plan: Plan, load: Callable[[Row], T]) -> None:
+    def __init__(self, plan: Plan, load: Callable[[Row], T], decode: Callable[[Any], Row] = decode_row) -> None:
         self._plan = plan
         self._load = load
+        self._decode = decode
 
     def __iter__(self) -> Iterator[T]:
         for _, loaded in self._loaded(None, None):
@@ -371,7 +372,7 @@ class Results(Generic[T]):
         while True:
             answer = store().call("Query", request)
             for row in answer.get("Items", ()):
-                yield decode_row(row)
+                yield self._decode(row)
             if not answer.get("LastEvaluatedKey"):
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]

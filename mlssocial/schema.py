@@ -11,22 +11,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from enum import Enum
 from functools import cache, lru_cache
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
 
 from . import keys
-from .codec import CodecError, WireMap, decode, encode, wire_name
-from .compiled import dump, load
+from .codec import CodecError, WireMap, decode, native, wire_name
+from .compiled import RowDecoder, load, row_decoder, write
 from .entities import (
     ListingData,
     MLSConnectionData,
     Payload,
     PerformanceMetricsData,
+    Platform,
     SocialConnectionData,
     SocialPostData,
 )
 from .exceptions import InvalidItemError, InvalidKeyError
-from .wire import Row
+from .wire import Row, decode_row, encoded, plain_row
 
 D = TypeVar("D", bound=Payload)
 
@@ -34,6 +38,23 @@ PK, SK, ENTITY_TYPE, DATA = "PK", "SK", "EntityType", "Data"
 CREATED_AT, UPDATED_AT, TTL, WRITE_ID = "CreatedAt", "UpdatedAt", "TTL", "WriteId"
 INDEX_ATTRIBUTES: Mapping[str, str] = {"gsi1pk": "GSI1PK", "gsi1sk": "GSI1SK", "gsi2pk": "GSI2PK", "gsi2sk": "GSI2SK"}
 """The indexes' key attributes, by their names in :class:`keys.Keys`."""
+
+
+class Content(NamedTuple):
+    """
+    An item's Data as it is written.
+
+    Attributes:
+        json: The map, as JSON.
+        index_values: What index keys are made of, by the fields' Python names.
+    """
+
+    json: msgspec.Raw
+    index_values: Mapping[str, Any]
+
+    def plain(self) -> WireMap:
+        """Give Data as attribute values."""
+        return plain_row(decode_row(self.json))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +97,14 @@ class Entity(Generic[D]):
             given: The fields that the caller gives, all of them if None. What cannot go into a key is refused there; a value
                 that another writer stored leaves its index without keys instead.
         """
-        values = {name: _plain(data.get(wire)) for name, wire in _wire_names(self.payload, self.index_fields)}
+        return self.index_of(ids, self.index_values(data), given)
+
+    def index_values(self, data: WireMap) -> dict[str, Any]:
+        """Take the values that index keys are made of out of Data."""
+        return {name: _plain(data.get(wire)) for name, wire in _wire_names(self.payload, self.index_fields)}
+
+    def index_of(self, ids: tuple[Any, ...], values: Mapping[str, Any], given: frozenset[str] | None = None) -> WireMap:
+        """Compute the index attributes of the values that they are made of, as :meth:`index_keys` says."""
         while True:
             try:
                 made = self.make_keys(*ids, **values)
@@ -85,37 +113,56 @@ class Entity(Generic[D]):
                 unfit = self._unfit(error.part, values)
                 if given is None or not unfit or unfit & given:
                     raise
-                values |= dict.fromkeys(unfit)
-        return {
-            attribute: {"S": key} for name, attribute in INDEX_ATTRIBUTES.items() if (key := getattr(made, name)) is not None
-        }
+                values = {**values, **dict.fromkeys(unfit)}
+        return {attribute: {"S": key} for attribute, key in zip(_INDEX_NAMES, made[2:], strict=True) if key is not None}
 
     def _unfit(self, part: str, values: Mapping[str, Any]) -> frozenset[str]:
         """Find the fields to leave out when *part*, an argument or an assembled key, was refused."""
         parts = {"GSI1PK": {"mls_provider", "mls_number", "listing_id"}, "GSI2SK": {"status"}}.get(part, {part})
         return frozenset(name for name in self.index_fields if name in parts and values[name] is not None)
 
-    def encode(self, operation: str, ids: tuple[Any, ...], payload: object) -> WireMap:
+    @property
+    def decode_row(self) -> RowDecoder:
+        """The decoder of this entity's rows; it reads those of others too."""
+        return row_decoder(self.payload)
+
+    def encode(self, operation: str, ids: tuple[Any, ...], payload: object) -> Content:
         """
         Make Data of a caller's payload, with the fields that repeat the key filled in.
 
         InvalidItemError if it is another entity's payload, contradicts the key, or was changed to what cannot be stored.
         """
         key = self.keys(ids)
-        if not isinstance(payload, self.payload):
+        if type(payload) is not self.payload and not isinstance(payload, self.payload):  # pydantic's isinstance() is dear
             raise InvalidItemError(operation, key, f"{self.payload.__name__} is needed, not {type(payload).__name__}")
+        if self.key_fields:
+            payload = self._filled(operation, key, payload)
         try:
-            data = dump(payload)
+            json = msgspec.Raw(write(payload))
         except CodecError as error:
             raise InvalidItemError(operation, key, str(error), fields=error.fields) from None
+        extra = payload.__pydantic_extra__
+        if extra and not extra.keys().isdisjoint(self.index_fields):
+            return self.content(plain_row(decode_row(json)))  # an unknown field of that name may be the one that is set
+        values, fields = payload.__dict__, payload.model_fields_set
+        return Content(json, {name: _index_value(values[name]) if name in fields else None for name in self.index_fields})
+
+    def content(self, data: WireMap) -> Content:
+        """Make Data of attribute values."""
+        return Content(encoded(data), self.index_values(data))
+
+    def _filled(self, operation: str, key: tuple[str, str], payload: D) -> D:
+        """Fill in the fields that repeat the key, in a copy."""
+        of_key, missing = self.parse(*key), {}
         for name, part in self.key_fields.items():
-            wire, of_key = wire_name(self.payload, name), getattr(self.parse(*key), part)
-            if data.get(wire, _NULL) == _NULL:
-                data[wire] = encode(_repeated(of_key, part))
-            elif not _same(_plain(data[wire]), of_key, part):
-                reason = f"{wire} is {_plain(data[wire])!r} in the payload; the key says {_repeated(of_key, part)!r}"
+            value = getattr(payload, name)
+            if value is None:
+                missing[name] = _as_field(getattr(of_key, part), part)
+            elif not _same(value, getattr(of_key, part), part):
+                wire = wire_name(self.payload, name)
+                reason = f"{wire} is {native(value)!r} in the payload; the key says {_repeated(getattr(of_key, part), part)!r}"
                 raise InvalidItemError(operation, key, reason, fields=(wire,))
-        return data
+        return payload.model_copy(update=missing) if missing else payload
 
     def decode(self, operation: str, row: Row) -> D:
         """Make the payload of a stored item; InvalidItemError if its key or its Data is not this entity's."""
@@ -148,7 +195,7 @@ def entity_type(row: Row) -> str | None:
     return row[ENTITY_TYPE].S if ENTITY_TYPE in row else None
 
 
-_NULL = {"NULL": True}
+_INDEX_NAMES = tuple(INDEX_ATTRIBUTES.values())
 
 
 @lru_cache(4096, typed=True)
@@ -172,13 +219,25 @@ def _plain(value: dict[str, Any] | None) -> Any:
     return int(plain) if "N" in value else plain or None
 
 
+def _index_value(value: Any) -> Any:
+    """Give a payload's value as a key is made of it; empty text as None."""
+    if isinstance(value, Enum):
+        return value.value
+    return int(value) if isinstance(value, Decimal) else None if value == "" else value
+
+
 def _repeated(part: Any, name: str) -> str:
     """Write a part of the key as Data repeats it: platforms in lower case."""
     return part.isoformat() if isinstance(part, date) else part.lower() if name == "platform" else str(part)
 
 
-def _same(stored: Any, part: Any, name: str) -> bool:
-    return isinstance(stored, str) and _repeated(stored, name) == _repeated(part, name)
+def _as_field(part: Any, name: str) -> Any:
+    """Give a part of the key as a payload's field has it."""
+    return Platform.named(part.lower()) if name == "platform" else part
+
+
+def _same(value: Any, part: Any, name: str) -> bool:
+    return isinstance(value, str | date) and _repeated(value, name) == _repeated(part, name)
 
 
 LISTING = Entity(

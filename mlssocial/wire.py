@@ -38,6 +38,9 @@ _row = msgspec.json.Decoder(Row)
 
 def plain(value: AttributeValue) -> dict[str, Any]:
     """Give botocore's form of an attribute value: ``{"S": "text"}``."""
+    if type(value) is not AttributeValue:  # one of a shape
+        made: dict[str, Any] = msgspec.to_builtins(value, builtin_types=(bytes,))
+        return made
     if value.M is not None:
         return {"M": plain_row(value.M)}
     if value.L is not None:

@@ -38,21 +38,22 @@ from .schema import (
     TTL,
     UPDATED_AT,
     WRITE_ID,
+    Content,
     Entity,
     entity_type,
     expired,
     now_millis,
 )
-from .wire import AttributeValue, Row, decode_row, encoded, plain_row, row_of
+from .wire import AttributeValue, Row, decode_row, encoded, plain, plain_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def create(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap) -> Row:
+def create(entity: Entity[Any], ids: tuple[Any, ...], data: Content) -> Row:
     """Write a new item and give it; ItemAlreadyExistsError if it is there. One request."""
     write = _Write.new("create", entity, ids)
-    item = encoded(write.item(data))
+    item = encoded(write.item(data, write.head(data)))
     expression = Expression()
     absent = f"attribute_not_exists({expression.path((PK,))}) OR {expression.expired(write.now)}"
     try:
@@ -63,38 +64,43 @@ def create(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap) -> Row:
     return decode_row(item)
 
 
-def save(
-    entity: Entity[Any],
-    ids: tuple[Any, ...],
-    data: WireMap,
-    *,
-    others: WireMap | None = None,
-    seen: Row | None = None,
-    whole: bool = True,
-) -> Row:
+def save(entity: Entity[Any], ids: tuple[Any, ...], data: Content) -> Row:
     """
     Write an item whole, whether it was there or not, and give it as it is now. One request.
 
-    Data is replaced, *others* are set; CreatedAt and attributes that are not mentioned are kept. With *seen*, the item as it
-    was read, the write is refused with StaleItemError if it has changed since. Without *whole*, only what the write itself
-    has set is given, and not Data, which the caller has: DynamoDB then sends back no more than what was there before.
+    Data is replaced; CreatedAt and attributes that are not mentioned are kept.
     """
+    return _save(entity, ids, data, {}, None, returned="ALL_NEW")[1]
+
+
+def save_head(entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, others: WireMap, seen: Row | None) -> WireMap:
+    """
+    Write an item whole as :func:`save` does, with *others* too, and give what it has now beside Data, which the caller has.
+
+    With *seen*, the item as it was read, the write is refused with StaleItemError if it has changed since.
+    """
+    head, row = _save(entity, ids, data, others, seen, returned="ALL_OLD")  # no more than what was there is sent back
+    return head | {name: plain(row[name]) for name in (CREATED_AT,) if name in row}
+
+
+def _save(
+    entity: Entity[Any], ids: tuple[Any, ...], data: Content, others: WireMap, seen: Row | None, *, returned: str
+) -> tuple[WireMap, Row]:
     write = _Write.new("save", entity, ids)
-    item = (others or {}) | write.item(data, given=None if seen is None else frozenset())
+    head = write.head(data, given=None if seen is None else frozenset())
+    item = {**others, **write.item(data, head)}
     change, condition, names = _save_expressions(frozenset(item), None if seen is None else frozenset(seen))
     values = {f":{name}": value for name, value in item.items() if name not in {PK, SK}}
     values |= {f":seen{name}": value for name, value in (seen or {}).items()}
     values |= {":now": {"N": str(write.now // 1000)}, ":number": {"S": "N"}}
-    returned = "ALL_NEW" if whole else "ALL_OLD"
     try:
         row = write.send("UpdateItem", Expression(names, values), condition, UpdateExpression=change, ReturnValues=returned)
     except RefusedError as refused:
         if seen is None and refused.item is not None and expired(refused.item, write.now):
-            return create(entity, ids, data)  # what has expired is gone, its CreatedAt and TTL with it
+            row = create(entity, ids, data)  # what has expired is gone, its CreatedAt and TTL with it
+            return {name: plain(row[name]) for name in head}, row
         raise write.refusal(refused.item) or write.stale(refused.item) from None
-    if whole:
-        return row
-    return _head(item) | {name: row[name] for name in (CREATED_AT,) if name in row}
+    return head, row
 
 
 def update(entity: Entity[Any], ids: tuple[Any, ...], changes: Changes, *, seen: Row | None = None) -> Row:
@@ -145,10 +151,10 @@ def delete(entity: Entity[Any], ids: tuple[Any, ...], *, seen: Row | None = None
 
 
 def replacement(
-    entity: Entity[Any], ids: tuple[Any, ...], data: WireMap, *, created_at: int | None, others: WireMap
-) -> tuple[msgspec.Raw, Row]:
+    entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, created_at: int | None, others: WireMap
+) -> tuple[msgspec.Raw, WireMap]:
     """
-    Make a whole item's JSON for a batch, which takes no conditions and replaces what is stored; and its head, without Data.
+    Make a whole item's JSON for a batch, which takes no conditions and replaces what is stored; and its head.
 
     Args:
         entity: Which.
@@ -158,10 +164,10 @@ def replacement(
         others: Attributes that no model declares, as they were read.
     """
     write = _Write.new("save", entity, ids)
-    item = others | write.item(data, given=None if created_at is None else frozenset())
+    head = write.head(data, given=None if created_at is None else frozenset())
     if created_at is not None:
-        item[CREATED_AT] = {"N": str(created_at)}
-    return encoded(item), _head(item)
+        head[CREATED_AT] = {"N": str(created_at)}
+    return encoded({**others, **write.item(data, head)}), head
 
 
 def read(entity: Entity[Any], ids: tuple[Any, ...], *, consistent: bool) -> Row | None:
@@ -249,25 +255,31 @@ class _Write:
     def new(cls, verb: str, entity: Entity[Any], ids: tuple[Any, ...]) -> _Write:
         return cls(f"{verb} {entity.name}", entity, ids, entity.keys(ids), now_millis(), secrets.token_urlsafe(12))
 
-    def item(self, data: WireMap, *, given: frozenset[str] | None = None) -> dict[str, Any]:
-        """Make a whole item of Data, which is written as JSON once and for all; InvalidItemError if it passes 400 KB."""
-        now, content = {"N": str(self.now)}, encoded({"M": data})
-        item: dict[str, Any] = {
+    def head(self, data: Content, given: frozenset[str] | None = None) -> WireMap:
+        """Make what an item has beside Data: key, type, times, WriteId and index keys."""
+        now = {"N": str(self.now)}
+        return {
             PK: {"S": self.key[0]},
             SK: {"S": self.key[1]},
             ENTITY_TYPE: {"S": self.entity.name},
-            DATA: content,
             CREATED_AT: now,
             UPDATED_AT: now,
             WRITE_ID: {"S": self.write_id},
-            **self.entity.index_keys(self.ids, data, given),
+            **self.entity.index_of(self.ids, data.index_values, given),
         }
+
+    def item(self, data: Content, head: WireMap) -> dict[str, Any]:
+        """Make a whole item of its Data, which is JSON already, and its head; InvalidItemError if it passes 400 KB."""
         # JSON is never shorter than what DynamoDB counts: only a large item needs to be measured.
-        if len(content) > MAX_ITEM_BYTES // 2 and (size := item_size(item | {DATA: {"M": data}})) > MAX_ITEM_BYTES:
+        if len(data.json) > MAX_ITEM_BYTES // 2:
+            self._measure(data.plain(), head)
+        return {**head, DATA: {"M": data.json}}
+
+    def _measure(self, data: WireMap, head: WireMap) -> None:
+        if (size := item_size({**head, DATA: {"M": data}})) > MAX_ITEM_BYTES:
             largest = max(data, key=lambda name: item_size({name: data[name]}))
             reason = f"{size:,} bytes, and DynamoDB takes {MAX_ITEM_BYTES:,}; the largest field is {largest}"
             raise InvalidItemError(self.operation, self.key, reason, fields=(largest,))
-        return item
 
     def send(self, operation: str, expression: Expression, condition: str, **request: Any) -> Row:
         """Send the write; RefusedError if its condition fails, OutcomeUnknownError if nobody can tell."""
@@ -316,11 +328,6 @@ class _Write:
         return StaleItemError(self.operation, self.key, reason, item=item)
 
 
-def _head(item: dict[str, Any]) -> Row:
-    """Give what an item has beside Data, as a row."""
-    return row_of({name: value for name, value in item.items() if name != DATA})
-
-
 def _not_expired(ttl: str, number: str, now: str) -> str:
     return f"(NOT attribute_type({ttl}, {number}) OR {ttl} > {now})"
 
@@ -350,7 +357,10 @@ def _save_expressions(attributes: frozenset[str], seen: frozenset[str] | None) -
 
 
 def _same_version(one: Row, other: Row) -> bool:
-    return all(one.get(name) == other.get(name) for name in (UPDATED_AT, WRITE_ID))
+    return all(
+        (name in one) == (name in other) and (name not in one or plain(one[name]) == plain(other[name]))
+        for name in (UPDATED_AT, WRITE_ID)
+    )
 
 
 def _update_once(write: _Write, changes: Changes, old: Row | None, seen: Row | None) -> Row:

@@ -27,7 +27,7 @@ LAYERS = [
     {"schema"},
     {"transport"},
     {"components", "compiled"},
-    {"wire"},
+    {"wire", "scalars"},
     {"local", "codec"},
     {"settings"},
     {"entities"},

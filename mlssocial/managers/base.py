@@ -19,13 +19,14 @@ from mlssocial.exceptions import (
 )
 from mlssocial.results import Plan, Results
 from mlssocial.schema import expired, now_millis
+from mlssocial.wire import decode_row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from mlssocial.codec import WireMap
     from mlssocial.models import Item
-    from mlssocial.schema import Entity
+    from mlssocial.schema import Content, Entity
     from mlssocial.wire import Row
 
 M = TypeVar("M", bound="Item")
@@ -105,14 +106,19 @@ class Manager(Generic[M, D]):
             operation = f"{verb} {self.entity.name}"
             raise InvalidItemError(operation, self.entity.keys(ids), reason, fields=error.fields) from None
 
-    def _encoded(self, verb: str, ids: tuple[Any, ...], data: D) -> WireMap:
+    def _encoded(self, verb: str, ids: tuple[Any, ...], data: D) -> Content:
         return self.entity.encode(f"{verb} {self.entity.name}", ids, data)
 
     def _load(self, row: Row) -> M:
         return self.model.from_row(row)
 
     def _results(self, method: str, pattern: int, *partitions: str, **how: Any) -> Results[M]:
-        return Results(Plan(f"{self.model.__name__}.objects.{method}", pattern, partitions, **how), self._load)
+        plan = Plan(f"{self.model.__name__}.objects.{method}", pattern, partitions, **how)
+        return Results(plan, self._load, self._decode_row)
+
+    @property
+    def _decode_row(self) -> Callable[[Any], Row]:
+        return decode_row if self.model.entity is None else self.entity.decode_row
 
 
 @contextmanager
@@ -147,7 +153,7 @@ class EntityManager(Manager[M, D]):
         wanted = [(one, self._key(one)) for one in ids]
         found: dict[tuple[str, str], M] = {}
         now = now_millis()
-        for row in batch.read((key for _, key in wanted), consistent=consistent):
+        for row in batch.read((key for _, key in wanted), self._decode_row, consistent=consistent):
             if not expired(row, now):
                 try:
                     item = self._load(row)
@@ -190,7 +196,7 @@ class EntityManager(Manager[M, D]):
             )
         return self.entity.keys(tuple(ids))
 
-    def _replacement(self, item: M) -> tuple[Any, Row]:
+    def _replacement(self, item: M) -> tuple[Any, WireMap]:
         if not isinstance(item, self.model):
             reason = f"a {self.model.__name__} is needed, not {type(item).__name__}"
             raise InvalidItemError(f"save_many {self.entity.name}", None, reason)

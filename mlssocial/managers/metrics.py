@@ -87,8 +87,9 @@ class PerformanceMetricsManager(EntityManager["PerformanceMetrics", PerformanceM
                 return self._written("increment", ids, writes.update(self.entity, ids, change))
             except ItemNotFoundError:
                 day = change.resolve({})
-                data = self._encoded("increment", ids, PerformanceMetricsData())
-                data |= {path[0]: value for path, value in {**day.adds, **day.sets}.items()}
+                values = self._encoded("increment", ids, PerformanceMetricsData()).plain()
+                values |= {path[0]: value for path, value in {**day.adds, **day.sets}.items()}
+                data = self.entity.content(values)
             try:
                 return self._load(writes.create(self.entity, ids, data))
             except ItemAlreadyExistsError:

@@ -1,0 +1,134 @@
+"""
+Single values between Python and the table, as compiled code reads and writes them.
+
+A reader takes the content of an attribute value, a writer gives the text that stands in its JSON. What is not as expected is a
+SurpriseError, and is left to the codec.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from json.encoder import encode_basestring
+from typing import Any
+
+import msgspec
+
+from .codec import encode, native, number_text
+from .entities import EPOCH, MILLISECOND, parse_number
+from .tokens import Token
+
+
+class SurpriseError(Exception):
+    """A value is not what a compiled function takes."""
+
+
+_DEEPEST_OPEN_MAP = ("Data", "photos", "0", "any")
+_LEAST_WHOLE, _MOST_WHOLE = -(10**38), 10**38
+_PLAIN_NUMBER = re.compile(r"(?!-0$)-?(0|[1-9]\d{0,18})(\.\d{0,17}[1-9])?", re.ASCII)
+
+quote = encode_basestring
+"""Writes text as JSON; TypeError for anything else. A lone surrogate comes to light where the whole is encoded."""
+
+
+def load_number(text: str) -> Decimal:
+    """Read a number; what is short and plain needs no check."""
+    plain = (len(text) < 20 and text.isdigit() and text.isascii()) or _PLAIN_NUMBER.fullmatch(text)
+    return Decimal(text) if plain else parse_number(text)
+
+
+def load_whole(text: str) -> int:
+    """Read a count."""
+    if text.isdigit() and text.isascii() and len(text) <= 38:
+        return int(text)
+    raise SurpriseError
+
+
+def load_moment(text: str) -> datetime:
+    """Read epoch milliseconds."""
+    return EPOCH + load_whole(text) * MILLISECOND
+
+
+def load_day(text: str) -> date | str:
+    """Read a calendar day, or the empty text that may stand for none."""
+    if len(text) == 10 and text[4] == text[7] == "-":
+        return date.fromisoformat(text)
+    if text:
+        raise SurpriseError
+    return text
+
+
+def load_texts(values: list[Any]) -> list[Any]:
+    """Read a list of texts."""
+    texts = [value.S for value in values]
+    if None in texts:
+        raise SurpriseError
+    return texts
+
+
+def dump_number(value: Any) -> str:
+    """Write a number in plain notation."""
+    if type(value) is not Decimal:
+        raise SurpriseError
+    text = str(value)
+    return text if (text.isdigit() and len(text) <= 38) or _PLAIN_NUMBER.fullmatch(text) else number_text(value)
+
+
+def dump_whole(value: Any) -> str:
+    """Write a count."""
+    if type(value) is not int or not _LEAST_WHOLE < value < _MOST_WHOLE:
+        raise SurpriseError
+    return str(value)
+
+
+def dump_moment(value: Any) -> str:
+    """Write epoch milliseconds."""
+    if type(value) is not datetime or value.tzinfo is not UTC:
+        raise SurpriseError
+    return str((value - EPOCH) // MILLISECOND)
+
+
+def dump_day(value: Any) -> str:
+    """Write a calendar day, quoted."""
+    if type(value) is date:
+        return f'"{value.isoformat()}"'
+    if value != "":
+        raise SurpriseError
+    return '""'
+
+
+def dump_flag(value: Any) -> str:
+    """Write yes or no."""
+    if type(value) is not bool:
+        raise SurpriseError
+    return "true" if value else "false"
+
+
+def dump_token(value: Any) -> str:
+    """Write a token, quoted."""
+    if type(value) is not Token:
+        raise SurpriseError
+    return quote(value.reveal())
+
+
+def dump_name(value: Any) -> str:
+    """Write a name in an open map, quoted."""
+    if not value:
+        raise SurpriseError
+    return quote(value)
+
+
+def dump_open_map(values: Any) -> str:
+    """Write what stands in a map of anything; one that is nested so deep that its place matters is a surprise."""
+    if type(values) is not dict:
+        raise SurpriseError
+    data = encode(native(values), _DEEPEST_OPEN_MAP)["M"]
+    return msgspec.json.encode(data)[1:-1].decode()
+
+
+def dump_extra(values: dict[str, Any], known: frozenset[str]) -> str:
+    """Write unknown fields; one that has the name of a known one is a surprise."""
+    if not known.isdisjoint(values):
+        raise SurpriseError
+    return dump_open_map(values)
