@@ -76,7 +76,7 @@ _NOT_APPLIED = frozenset(
 # Why a transaction was cancelled that may go through the next time; "None" is an operation that was not the cause.
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
 _CANCELED = "TransactionCanceledException"
-_PASSING_REASONS = frozenset({"None", "TransactionConflict", "ProvisionedThroughputExceeded", "ThrottlingError"})
+PASSING_REASONS = frozenset({"None", "TransactionConflict", "ProvisionedThroughputExceeded", "ThrottlingError"})
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 
 
@@ -256,7 +256,7 @@ class _Fate(Enum):
 def _fate(error: Exception) -> _Fate:
     if isinstance(error, ClientError):
         code = error.response.get("Error", {}).get("Code")
-        if code in _NOT_APPLIED or (code == _CANCELED and _reasons(error) <= _PASSING_REASONS):
+        if code in _NOT_APPLIED or (code == _CANCELED and _reasons(error) <= PASSING_REASONS):
             return _Fate.NOT_DONE
         failed = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
         # A transaction in progress is this one: an earlier attempt of ours, under the same token.

@@ -20,6 +20,7 @@ from .compiled import dump, load
 from .entities import (
     ListingData,
     MLSConnectionData,
+    OperationData,
     Payload,
     PerformanceMetricsData,
     SocialConnectionData,
@@ -39,7 +40,7 @@ INDEX_ATTRIBUTES: Mapping[str, str] = {"gsi1pk": "GSI1PK", "gsi1sk": "GSI1SK", "
 @dataclass(frozen=True, slots=True)
 class Entity(Generic[D]):
     """
-    One of the five entities.
+    One of the five entities, or the ledger of operations.
 
     Attributes:
         name: Its EntityType.
@@ -223,4 +224,11 @@ PERFORMANCE_METRICS = Entity(
     keys.parse_performance_metrics_keys,
     keys.PerformanceMetricsKey._fields,
     key_fields={"listing_id": "listing_id", "date": "date"},
+)
+OPERATION = Entity(
+    "Operation",
+    OperationData,
+    keys.operation_keys,
+    keys.parse_operation_keys,
+    keys.OperationKey._fields,
 )

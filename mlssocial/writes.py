@@ -323,7 +323,8 @@ class _Write:
         return None
 
     def missing(self) -> ItemNotFoundError:
-        return ItemNotFoundError(self.operation, self.key, "it does not exist; create() it first")
+        remedy = "" if self.operation.startswith("delete") else "; create() it first"
+        return ItemNotFoundError(self.operation, self.key, f"it does not exist{remedy}")
 
     def stale(self, item: Row | None) -> StaleItemError:
         reason = "it has changed since it was read; read it and try again"

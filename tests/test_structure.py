@@ -17,9 +17,11 @@ LEAVES = {"cli", "local", "reso"}
 LAYERS = [
     {"cli"},
     {"reso"},
+    {"transactions"},
     {"models"},
     {"managers"},
     {"indexes", "attributes", "results", "table"},
+    {"atomic"},
     {"batch"},
     {"writes"},
     {"changes", "expressions"},
