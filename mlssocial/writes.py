@@ -11,8 +11,8 @@ A write is prepared first, which is pure, and then sent alone, or with others in
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
-from functools import cache, partial
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -82,15 +82,22 @@ def save(
     return _head(item) | {name: row[name] for name in (CREATED_AT,) if name in row}
 
 
-def update(entity: Entity[Any], ids: tuple[Any, ...], changes: Changes, *, seen: Row | None = None) -> Row:
+def update(
+    entity: Entity[Any],
+    ids: tuple[Any, ...],
+    changes: Changes,
+    *,
+    seen: Row | None = None,
+    otherwise: Callable[[], WireMap] | None = None,
+) -> Row:
     """
     Change some fields of an item and give it as it is now; ItemNotFoundError if it is not there.
 
     One request; a consistent read before it where index keys depend on fields that are not given. Another writer that comes
     between is noticed, and the update is made anew on what that one left; with *seen*, the version that the caller has read, it
-    is StaleItemError.
+    is StaleItemError. *otherwise* gives Data of the item to create where there is none.
     """
-    prepared = prepare_update(entity, ids, changes, seen=seen)
+    prepared = prepare_update(entity, ids, changes, seen=seen, otherwise=otherwise)
     if prepared.needs_item:
         prepared = prepared.anew(read(entity, ids, consistent=True))
     return _apply(prepared)[1]
@@ -178,14 +185,18 @@ def prepare_save(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap) -> Pr
 
 
 def prepare_update(
-    entity: Entity[Any], ids: tuple[Any, ...], changes: Changes, *, seen: Row | None = None, otherwise: WireMap | None = None
+    entity: Entity[Any],
+    ids: tuple[Any, ...],
+    changes: Changes,
+    *,
+    seen: Row | None = None,
+    otherwise: Callable[[], WireMap] | None = None,
 ) -> Prepared:
-    """Prepare to change some fields of an item; *otherwise* is Data of the item to create where there is none."""
-    write = _Write.new("update", entity, ids)
+    """Prepare to change some fields of an item; *otherwise* gives Data of the item to create where there is none."""
+    update = _Update(_Write.new("update", entity, ids), changes, seen, otherwise)
     if changes.touches_index(entity) and not changes.decide_index(entity):
-        anew = partial(_updated, write, changes, seen, otherwise)
-        return Prepared(write, "UpdateItem", {}, anew, needs_item=True)
-    return _prepared_update(write, changes, seen, otherwise, None)
+        return Prepared(update.write, "UpdateItem", {}, update.anew, needs_item=True)
+    return update.on(None)
 
 
 def prepare_delete(entity: Entity[Any], ids: tuple[Any, ...], *, seen: Row | None = None) -> Prepared:
@@ -241,8 +252,9 @@ def _apply(prepared: Prepared, returned: str = "ALL_NEW") -> tuple[Prepared, Row
         else:
             return prepared, decode_row(prepared.members["Item"]) if prepared.operation == "PutItem" else row
         prepared = prepared.anew(item)
-        patience = patience or Patience(store().settings.deadline)
-        if not patience.wait():
+        if patience is None:  # what was in the way is known now: the first time there is nothing to wait for
+            patience = Patience(store().settings.deadline)
+        elif not patience.wait():
             raise prepared.write.contended(item)
 
 
@@ -396,50 +408,60 @@ def _same_version(one: Row, other: Row) -> bool:
     return all(one.get(name) == other.get(name) for name in (UPDATED_AT, WRITE_ID))
 
 
-def _updated(write: _Write, changes: Changes, seen: Row | None, otherwise: WireMap | None, item: Row | None) -> Prepared:
-    """Make an update anew on the item that is there, or raise what is wrong with that."""
-    error = write.refusal(item)
-    if otherwise is not None and isinstance(error, ItemNotFoundError):
-        return prepare_create(write.entity, write.ids, otherwise)
-    if error is None and seen is not None and item is not None and not _same_version(seen, item):
-        error = write.stale(item)
-    if error is not None:
-        raise error
-    return _prepared_update(write, changes, seen, otherwise, item)
+@dataclass(frozen=True, slots=True)
+class _Update:
+    """What an update is to do, whichever item it meets."""
 
+    write: _Write
+    changes: Changes
+    seen: Row | None
+    otherwise: Callable[[], WireMap] | None
 
-def _resolved(write: _Write, changes: Changes, old: Row | None) -> tuple[WireMap | None, Resolved]:
-    """Give Data as it was last seen, and what to send on it."""
-    stored = None if old is None or DATA not in old else old[DATA].M
-    if old is not None and stored is None:
-        raise InvalidItemError(write.operation, write.key, "Data is no map in the stored item; save() it whole", fields=(DATA,))
-    data = None if stored is None else plain_row(stored)
-    try:
-        return data, changes.resolve(data)
-    except CodecError as error:
-        raise InvalidItemError(write.operation, write.key, str(error), fields=error.fields) from None
+    def anew(self, item: Row | None) -> Prepared:
+        """Prepare it on the item that is there, or raise what is wrong with that."""
+        error = self.write.refusal(item)
+        if self.otherwise is not None and isinstance(error, ItemNotFoundError):
+            made = prepare_create(self.write.entity, self.write.ids, self.otherwise())
+            return replace(made, anew=self.anew)  # another writer may make it first
+        if error is None and self.seen is not None and item is not None and not _same_version(self.seen, item):
+            error = self.write.stale(item)
+        if error is not None:
+            raise error
+        return self.on(item)
 
+    def on(self, old: Row | None) -> Prepared:
+        """Prepare it on the item as it was last seen; where it was not, what it needs is taken to be there."""
+        write, expression = self.write, Expression()
+        data, resolved = self._resolved(old)
+        path, locked = expression.path, self.seen
+        sets = [f"{path((DATA, *at))} = {expression.value(value)}" for at, value in resolved.sets.items()]
+        sets += [expression.added((DATA, *at), amount) for at, amount in resolved.adds.items()]
+        removes = [path((DATA, *at)) for at in resolved.removes]
+        conditions = [expression.alive(write.entity, write.now), expression.of_type((DATA,), "M")]
+        conditions += [expression.of_type((DATA, *at), "M") for at in resolved.maps]
+        conditions += [expression.empty((DATA, *at)) for at in resolved.absent]
+        conditions += [expression.missing_or_number((DATA, *at)) for at in resolved.adds]
+        if self.changes.touches_index(write.entity):
+            index = write.entity.index_keys(write.ids, self.changes.after(data or {}), self.changes.fields)
+            sets += [f"{path((name,))} = {expression.value(value)}" for name, value in index.items()]
+            removes += [path((name,)) for name in INDEX_ATTRIBUTES.values() if name not in index]
+            locked = self.seen or old
+        if locked is not None:
+            conditions.append(expression.unchanged(locked))
+        sets.append(f"{path((UPDATED_AT,))} = {expression.value({'N': str(write.now)})}")
+        sets.append(f"{path((WRITE_ID,))} = {expression.value({'S': write.write_id})}")
+        change = update_expression(sets, removes)
+        members = write.members(expression, " AND ".join(conditions), UpdateExpression=change)
+        return Prepared(write, "UpdateItem", members, self.anew)
 
-def _prepared_update(write: _Write, changes: Changes, seen: Row | None, otherwise: WireMap | None, old: Row | None) -> Prepared:
-    data, resolved = _resolved(write, changes, old)
-    expression = Expression()
-    path, locked = expression.path, seen
-    sets = [f"{path((DATA, *at))} = {expression.value(value)}" for at, value in resolved.sets.items()]
-    sets += [expression.added((DATA, *at), amount) for at, amount in resolved.adds.items()]
-    removes = [path((DATA, *at)) for at in resolved.removes]
-    conditions = [expression.alive(write.entity, write.now), expression.of_type((DATA,), "M")]
-    conditions += [expression.of_type((DATA, *at), "M") for at in resolved.maps]
-    conditions += [expression.empty((DATA, *at)) for at in resolved.absent]
-    conditions += [expression.missing_or_number((DATA, *at)) for at in resolved.adds]
-    if changes.touches_index(write.entity):
-        index = write.entity.index_keys(write.ids, changes.after(data or {}), changes.fields)
-        sets += [f"{path((name,))} = {expression.value(value)}" for name, value in index.items()]
-        removes += [path((name,)) for name in INDEX_ATTRIBUTES.values() if name not in index]
-        locked = seen or old
-    if locked is not None:
-        conditions.append(expression.unchanged(locked))
-    sets.append(f"{path((UPDATED_AT,))} = {expression.value({'N': str(write.now)})}")
-    sets.append(f"{path((WRITE_ID,))} = {expression.value({'S': write.write_id})}")
-    change = update_expression(sets, removes)
-    members = write.members(expression, " AND ".join(conditions), UpdateExpression=change)
-    return Prepared(write, "UpdateItem", members, partial(_updated, write, changes, seen, otherwise))
+    def _resolved(self, old: Row | None) -> tuple[WireMap | None, Resolved]:
+        """Give Data as it was last seen, and what to send on it."""
+        stored = None if old is None or DATA not in old else old[DATA].M
+        if old is not None and stored is None:
+            reason = "Data is no map in the stored item; save() it whole"
+            raise InvalidItemError(self.write.operation, self.write.key, reason, fields=(DATA,))
+        data = None if stored is None else plain_row(stored)
+        try:
+            return data, self.changes.resolve(data)
+        except CodecError as error:
+            raise InvalidItemError(self.write.operation, self.write.key, str(error), fields=error.fields) from None

@@ -473,6 +473,57 @@ class TestOperationId:
         assert sorted(map(bool, applied)) == [False] * 23 + [True]
 
 
+@pytest.mark.usefixtures("table")
+class TestIncrement:
+    def test_counts_once(self) -> None:
+        """An increment under an operation_id counts once however often it is sent, and gives the day as it is."""
+        for expected in (1, 1):
+            day = PerformanceMetrics.objects.increment("u1", "l1", "2024-01-15", "facebook", views=1, operation_id="op-1")
+            assert day.data.views == expected
+        day = PerformanceMetrics.objects.increment("u1", "l1", "2024-01-15", "instagram", views=2, operation_id="op-2")
+        assert day.data.views == 3
+        assert day.data.platforms is not None
+        assert {name: figures.views for name, figures in day.data.platforms.items()} == {"facebook": 1, "instagram": 2}
+        again = PerformanceMetrics.objects.increment("u1", "l1", "2024-01-15", "facebook", views=1, operation_id="op-1")
+        assert again.data.views == 3
+
+    def test_another_count(self) -> None:
+        """Another amount under a used operation_id is refused."""
+        PerformanceMetrics.objects.increment("u1", "l1", "2024-01-15", "facebook", views=1, operation_id="op-1")
+        with pytest.raises(InvalidItemError, match="was used for another request"):
+            PerformanceMetrics.objects.increment("u1", "l1", "2024-01-15", "facebook", views=2, operation_id="op-1")
+
+    def test_what_is_no_number(self) -> None:
+        """A day whose counter is stored as text is told by that, as it is without an operation_id."""
+        day = PerformanceMetrics.objects.create("u1", "l1", "2024-01-15", PerformanceMetricsData())
+        item = stored(day)
+        item["Data"]["M"]["views"] = {"S": "many"}
+        put_raw(item)
+        with pytest.raises(InvalidItemError, match="views is stored as text, which is no number"):
+            PerformanceMetrics.objects.increment("u1", "l1", "2024-01-15", "facebook", views=1, operation_id="op-1")
+
+    def test_is_one_request_without_an_operation_id(self) -> None:
+        """Without an operation_id it stays one request, and no ledger item is written."""
+        PerformanceMetrics.objects.increment("u1", "l1", "2024-01-15", "facebook", views=1)
+        with recorded() as calls:
+            PerformanceMetrics.objects.increment("u1", "l1", "2024-01-15", "facebook", views=1)
+        assert [call.operation for call in calls] == ["UpdateItem"]
+
+    def test_many_at_once(self, table: str) -> None:
+        """Threads that each send every operation add each of them once."""
+        if table == "moto":
+            pytest.skip("moto loses updates under threads")
+
+        def act(number: int) -> None:
+            PerformanceMetrics.objects.increment(
+                "u1", "l1", "2024-01-15", "facebook", views=1, operation_id=f"op-{number % 16}"
+            )
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(act, range(64)))
+        assert PerformanceMetrics.objects.get("u1", "l1", "2024-01-15", consistent=True).data.views == 16
+
+
 class TestChecks:
     @pytest.fixture(autouse=True)
     def unreachable(self) -> None:
