@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .exceptions import SkippedRecordError as SkippedRecordError
     from .exceptions import StaleItemError as StaleItemError
     from .exceptions import StoreError as StoreError
+    from .exceptions import TransactionCanceledError as TransactionCanceledError
     from .exceptions import UnreadableItemWarning as UnreadableItemWarning
     from .exceptions import WrongEntityError as WrongEntityError
     from .managers import ALL_USERS as ALL_USERS
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from .settings import Settings as Settings
     from .settings import configure as configure
     from .tokens import Token as Token
+    from .transactions import Transaction as Transaction
+    from .transactions import transaction as transaction
 
 _HOMES = {
     "entities": (
@@ -62,13 +65,14 @@ _HOMES = {
     "exceptions": (
         "BatchIncompleteError ConfigurationError FeedError InvalidCursorError InvalidItemError InvalidKeyError "
         "InvalidRecordError ItemAlreadyExistsError ItemNotFoundError MLSSocialError OutcomeUnknownError SkippedRecordError "
-        "StaleItemError StoreError UnreadableItemWarning WrongEntityError"
+        "StaleItemError StoreError TransactionCanceledError UnreadableItemWarning WrongEntityError"
     ),
     "managers": "ALL_USERS",
     "models": "Item Listing MLSConnection PerformanceMetrics SocialConnection SocialPost check_table create_table",
     "results": "Page Results",
     "settings": "Settings configure",
     "tokens": "Token",
+    "transactions": "Transaction transaction",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -19,7 +19,7 @@ import msgspec
 from .connection import AnswerLostError, Patience, store
 from .exceptions import StoreError
 from .schema import PK, SK
-from .wire import Row
+from .wire import Row, decode_row
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -45,7 +45,7 @@ class Outcome:
     failed: dict[Key, str] = field(default_factory=dict)
 
 
-def read(keys: Iterable[Key], decode: Callable[[Any], Row], *, consistent: bool) -> Iterator[Row]:
+def read(keys: Iterable[Key], decode: Callable[[Any], Row] = decode_row, *, consistent: bool) -> Iterator[Row]:
     """Read items by their keys, in no order; those that are not there are left out. StoreError if some cannot be had."""
     requests = [[{PK: {"S": pk}, SK: {"S": sk}} for pk, sk in part] for part in _batched(dict.fromkeys(keys), MAX_GET)]
     parts = _at_once(lambda part: _read_part(part, consistent=consistent), requests)

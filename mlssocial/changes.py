@@ -63,6 +63,14 @@ class Changes:
         """Tell whether the changes hold all that the index keys are made of."""
         return self.fields.issuperset(entity.index_fields)
 
+    def asked(self) -> dict[str, Any]:
+        """Give what is asked for as plain values in a fixed order, to tell one request from another."""
+        return {
+            "sets": sorted(([*path], value) for path, value in self.sets.items()),
+            "adds": sorted(([*path], number_text(amount)) for path, amount in self.adds.items()),
+            "removes": sorted([*path] for path in self.removes),
+        }
+
     def after(self, data: WireMap) -> WireMap:
         """Give the top-level fields of Data as they will be."""
         gone = {path[0] for path in self.removes if len(path) == 1}
@@ -125,6 +133,11 @@ def parse(
     if not touched:
         raise InvalidItemError(operation, key, "nothing to change was given")
     return Changes(sets=sets, removes=removes, fields=touched)
+
+
+def expectations(entity: Entity[Any], operation: str, ids: tuple[Any, ...], values: Mapping[str, Any]) -> WireSets:
+    """Check the keyword arguments of a check, as an update's are, and give the value that each path has to have."""
+    return dict(parse(entity, operation, ids, values, ()).sets) if values else {}
 
 
 _TOTALS = ("views", "shares", "inquiries")

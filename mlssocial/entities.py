@@ -308,6 +308,12 @@ class SocialPostData(Payload):
     updated_at: Moment | None = None
 
 
+class OperationData(Payload):
+    """What the ledger keeps of an operation that was applied: a hash of what was asked for, and nothing of its values."""
+
+    fingerprint: str
+
+
 class PlatformMetrics(Payload):
     """One platform's figures of a day. Platforms add and drop counters: any other is kept."""
 

@@ -11,6 +11,7 @@ Every error that leaves mlssocial.
       ItemNotFoundError(LookupError)      it is not there
       ItemAlreadyExistsError              it is there already
       StaleItemError                      it has changed since it was read                    .item
+      TransactionCanceledError            some of a transaction was refused, nothing written  .reasons
       WrongEntityError                    another entity is stored under that key             .found
       BatchIncompleteError                some of a batch was not written                     .unprocessed
       OutcomeUnknownError                 nobody can tell whether a write was applied         .operation
@@ -132,6 +133,21 @@ class OutcomeUnknownError(ItemError):
 
     Read the item consistently before you send it again.
     """
+
+
+class TransactionCanceledError(MLSSocialError):
+    """
+    A transaction was refused, and nothing of it was written.
+
+    Attributes:
+        reasons: One for each of the caller's operations, in the caller's order: the error that it would have raised by itself,
+            or None where nothing is known to be wrong with it.
+    """
+
+    def __init__(self, reasons: Sequence[MLSSocialError | None]) -> None:
+        refused = [f"operation {number}, {reason}" for number, reason in enumerate(reasons, 1) if reason is not None]
+        super().__init__(f"transaction of {len(reasons)}: nothing was written; {'; '.join(refused)}")
+        self.reasons = tuple(reasons)
 
 
 class BatchIncompleteError(MLSSocialError):

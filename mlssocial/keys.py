@@ -26,8 +26,8 @@ SHARDS = 8
 UNPUBLISH_PENDING = "unpublish_pending"
 """The status in which a post waits in the unpublish queue."""
 
-_USER, _LISTING, _MLS_CONNECTION, _SOCIAL, _POST, _METRICS = (
-    "USER#", "LISTING#", "MLS_CONNECTION#", "SOCIAL#", "POST#", "METRICS#",
+_USER, _LISTING, _MLS_CONNECTION, _SOCIAL, _POST, _METRICS, _OPERATION = (
+    "USER#", "LISTING#", "MLS_CONNECTION#", "SOCIAL#", "POST#", "METRICS#", "OP#",
 )  # fmt: skip
 _MLS, _STATUS, _LISTED = "MLS#", "STATUS#", "LISTED#"
 _MLS_SYNC, _TOKEN_EXPIRY, _UNPUBLISH = "MLS_SYNC#", "TOKEN_EXPIRY#", "UNPUBLISH#"
@@ -75,6 +75,13 @@ class SocialPostKey(NamedTuple):
 
     user_id: str
     post_id: str
+
+
+class OperationKey(NamedTuple):
+    """The ids in the key of an operation's ledger item."""
+
+    user_id: str
+    operation_id: str
 
 
 class PerformanceMetricsKey(NamedTuple):
@@ -177,6 +184,11 @@ def performance_metrics_keys(user_id: str, listing_id: str, date: date | str) ->
     return _held(Keys(user_partition(user_id), f"{metrics_prefix(listing_id)}{_day('date', date)}"))
 
 
+def operation_keys(user_id: str, operation_id: str) -> Keys:
+    """Make the keys of the ledger item that says that an operation was applied."""
+    return _held(Keys(user_partition(user_id), _OPERATION + _id("operation_id", operation_id)))
+
+
 # --- The way back ----------------------------------------------------------------------------------------------------
 
 
@@ -209,6 +221,11 @@ def parse_performance_metrics_keys(pk: str, sk: str) -> PerformanceMetricsKey:
     if not sk.startswith(_METRICS) or not separator:
         raise InvalidKeyError("SK", f"{sk!r} is not METRICS#<listingId>#<YYYY-MM-DD>")
     return PerformanceMetricsKey(parse_user(pk), _id("listing_id", listing_id), date.fromisoformat(_day("date", day)))
+
+
+def parse_operation_keys(pk: str, sk: str) -> OperationKey:
+    """Take the ids out of the key of an operation's ledger item; InvalidKeyError if it is none's."""
+    return OperationKey(parse_user(pk), _rest("operation_id", sk, _OPERATION))
 
 
 @lru_cache(256)

@@ -24,7 +24,14 @@ from .attributes import DataAttribute, EntityTypeAttribute, MomentAttribute, Sec
 from .codec import WireMap, epoch_millis
 from .connection import PartialRow, PynamoTable
 from .entities import Platform
-from .exceptions import ConfigurationError, InvalidItemError, ItemNotFoundError, WrongEntityError
+from .exceptions import (
+    ConfigurationError,
+    InvalidItemError,
+    ItemNotFoundError,
+    MLSSocialError,
+    StaleItemError,
+    WrongEntityError,
+)
 from .indexes import ListingPostIndex, MLSNumberIndex, StatusIndex, SyncQueueIndex, TokenExpiryIndex, UnpublishQueueIndex
 from .managers import (
     ItemManager,
@@ -154,6 +161,27 @@ class Item(Model):
         with own_errors(type(self)):
             return writes.delete(entity, ids, seen=self._seen)
 
+    @classmethod
+    def version_of(cls, operation: str, key: tuple[str, str], item: Item | None) -> Row | None:
+        """Give the version of *item*, None for none; InvalidItemError if it is not the one under *key*, or was never read."""
+        if item is None:
+            return None
+        if not isinstance(item, cls) or (item.pk, item.sk) != key:
+            raise InvalidItemError(operation, key, f"if_unchanged_since: {item!r} is not the {cls.__name__} that is meant")
+        return item.version(operation)
+
+    @classmethod
+    def own_error(cls, error: MLSSocialError) -> MLSSocialError:
+        """Make an error of the write engine the model's: its DoesNotExist, and its instance of an item that has changed."""
+        if isinstance(error, ItemNotFoundError):
+            return cls.DoesNotExist(error.operation, error.key, error.reason)
+        if isinstance(error, StaleItemError) and error.item is not None:
+            try:
+                error.item = cls.from_row(error.item)
+            except InvalidItemError:
+                error.item = None
+        return error
+
     def version(self, operation: str) -> Row:
         """Give the version that was read, the pair (UpdatedAt, WriteId); InvalidItemError for an item that never was."""
         if self._seen is None or self._partial:
@@ -202,15 +230,15 @@ class Item(Model):
 
     def get_save_kwargs_from_instance(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse PynamoDB's transactions."""
-        _refuse("a PynamoDB transaction's save()", "Model.objects.save()")
+        _refuse("a PynamoDB transaction's save()", "mlssocial.transaction()")
 
     def get_update_kwargs_from_instance(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse PynamoDB's transactions."""
-        _refuse("a PynamoDB transaction's update()", "Model.objects.update()")
+        _refuse("a PynamoDB transaction's update()", "mlssocial.transaction()")
 
     def get_delete_kwargs_from_instance(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse PynamoDB's transactions."""
-        _refuse("a PynamoDB transaction's delete()", "Model.objects.delete()")
+        _refuse("a PynamoDB transaction's delete()", "mlssocial.transaction()")
 
     # The table
 

@@ -20,9 +20,9 @@ from typing import Any, Generic, TypeVar
 from .codec import WireMap
 from .connection import store
 from .exceptions import InvalidCursorError, InvalidItemError, UnreadableItemWarning
+from .expressions import Expression
 from .schema import PK, SK, now_millis
 from .wire import Row, decode_row
-from .writes import Expression
 
 T = TypeVar("T")
 

@@ -23,6 +23,7 @@ from .compiled import RowDecoder, load, row_decoder, write
 from .entities import (
     ListingData,
     MLSConnectionData,
+    OperationData,
     Payload,
     PerformanceMetricsData,
     Platform,
@@ -60,7 +61,7 @@ class Content(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Entity(Generic[D]):
     """
-    One of the five entities.
+    One of the five entities, or the ledger of operations.
 
     Attributes:
         name: Its EntityType.
@@ -282,4 +283,11 @@ PERFORMANCE_METRICS = Entity(
     keys.parse_performance_metrics_keys,
     keys.PerformanceMetricsKey._fields,
     key_fields={"listing_id": "listing_id", "date": "date"},
+)
+OPERATION = Entity(
+    "Operation",
+    OperationData,
+    keys.operation_keys,
+    keys.parse_operation_keys,
+    keys.OperationKey._fields,
 )

@@ -4,19 +4,21 @@ The write engine: every write to the table goes through it.
 It works on attribute values. Each write computes the index keys anew, sets UpdatedAt and a fresh WriteId, and is conditional:
 an update or delete never touches another entity's item, nor one whose TTL has passed. What failed is told apart by the item
 that DynamoDB shows in its refusal, and a write whose answer was lost is looked up by its WriteId, never guessed at.
+
+A write is prepared first, which is pure, and then sent alone, or with others in a transaction: both are built by the same code.
 """
 
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .changes import Changes, Path
-from .codec import MAX_ITEM_BYTES, CodecError, WireMap, item_size, number_text
+from .changes import Changes, Resolved
+from .codec import MAX_ITEM_BYTES, CodecError, WireMap, item_size
 from .connection import AnswerLostError, Patience, RefusedError, store
 from .exceptions import (
     InvalidItemError,
@@ -28,6 +30,7 @@ from .exceptions import (
     StaleItemError,
     WrongEntityError,
 )
+from .expressions import Expression, not_expired, update_expression
 from .schema import (
     CREATED_AT,
     DATA,
@@ -44,24 +47,17 @@ from .schema import (
     expired,
     now_millis,
 )
-from .wire import AttributeValue, Row, decode_row, encoded, plain, plain_row
+from .wire import Row, decode_row, encoded, plain, plain_row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
+
+    from .changes import Path
 
 
 def create(entity: Entity[Any], ids: tuple[Any, ...], data: Content) -> Row:
     """Write a new item and give it; ItemAlreadyExistsError if it is there. One request."""
-    write = _Write.new("create", entity, ids)
-    item = encoded(write.item(data, write.head(data)))
-    expression = Expression()
-    absent = f"attribute_not_exists({expression.path((PK,))}) OR {expression.expired(write.now)}"
-    try:
-        write.send("PutItem", expression, absent, Item=item)
-    except RefusedError:
-        reason = "it exists already; use update(), or save() to overwrite"
-        raise ItemAlreadyExistsError(write.operation, write.key, reason) from None
-    return decode_row(item)
+    return _apply(prepare_create(entity, ids, data))[1]
 
 
 def save(entity: Entity[Any], ids: tuple[Any, ...], data: Content) -> Row:
@@ -70,7 +66,7 @@ def save(entity: Entity[Any], ids: tuple[Any, ...], data: Content) -> Row:
 
     Data is replaced; CreatedAt and attributes that are not mentioned are kept.
     """
-    return _save(entity, ids, data, {}, None, returned="ALL_NEW")[1]
+    return _apply(prepare_save(entity, ids, data))[1]
 
 
 def save_head(entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, others: WireMap, seen: Row | None) -> WireMap:
@@ -79,74 +75,40 @@ def save_head(entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, other
 
     With *seen*, the item as it was read, the write is refused with StaleItemError if it has changed since.
     """
-    head, row = _save(entity, ids, data, others, seen, returned="ALL_OLD")  # no more than what was there is sent back
+    write, head, item = _whole("save", entity, ids, data, others, None if seen is None else frozenset())
+    prepared, row = _apply(_prepared_save(write, item, data, seen), "ALL_OLD")  # no more than what was there is sent back
+    if prepared.operation == "PutItem":  # it had expired, and was created anew
+        return {name: plain(row[name]) for name in head}
     return head | {name: plain(row[name]) for name in (CREATED_AT,) if name in row}
 
 
-def _save(
-    entity: Entity[Any], ids: tuple[Any, ...], data: Content, others: WireMap, seen: Row | None, *, returned: str
-) -> tuple[WireMap, Row]:
-    write = _Write.new("save", entity, ids)
-    head = write.head(data, given=None if seen is None else frozenset())
-    item = {**others, **write.item(data, head)}
-    change, condition, names = _save_expressions(frozenset(item), None if seen is None else frozenset(seen))
-    values = {f":{name}": value for name, value in item.items() if name not in {PK, SK}}
-    values |= {f":seen{name}": value for name, value in (seen or {}).items()}
-    values |= {":now": {"N": str(write.now // 1000)}, ":number": {"S": "N"}}
-    try:
-        row = write.send("UpdateItem", Expression(names, values), condition, UpdateExpression=change, ReturnValues=returned)
-    except RefusedError as refused:
-        if seen is None and refused.item is not None and expired(refused.item, write.now):
-            row = create(entity, ids, data)  # what has expired is gone, its CreatedAt and TTL with it
-            return {name: plain(row[name]) for name in head}, row
-        raise write.refusal(refused.item) or write.stale(refused.item) from None
-    return head, row
-
-
-def update(entity: Entity[Any], ids: tuple[Any, ...], changes: Changes, *, seen: Row | None = None) -> Row:
+def update(
+    entity: Entity[Any],
+    ids: tuple[Any, ...],
+    changes: Changes,
+    *,
+    seen: Row | None = None,
+    otherwise: Callable[[], Content] | None = None,
+) -> Row:
     """
     Change some fields of an item and give it as it is now; ItemNotFoundError if it is not there.
 
     One request; a consistent read before it where index keys depend on fields that are not given. Another writer that comes
     between is noticed, and the update is made anew on what that one left; with *seen*, the version that the caller has read, it
-    is StaleItemError.
+    is StaleItemError. *otherwise* gives Data of the item to create where there is none.
     """
-    write = _Write.new("update", entity, ids)
-    old: Row | None = None
-    if changes.touches_index(entity) and not changes.decide_index(entity):
-        old = read(entity, ids, consistent=True)
-        if old is None:
-            raise write.missing()
-    patience = Patience(store().settings.deadline)
-    while True:
-        if seen is not None and old is not None and not _same_version(seen, old):
-            raise write.stale(old)
-        try:
-            return _update_once(write, changes, old, seen)
-        except RefusedError as refused:
-            error = write.refusal(refused.item)
-            if error is not None:
-                raise error from None
-            old = refused.item
-        if not patience.wait():
-            reason = "other writers kept changing it until the deadline, and nothing was written; try again"
-            raise StaleItemError(write.operation, write.key, reason, item=old)
+    prepared = prepare_update(entity, ids, changes, seen=seen, otherwise=otherwise)
+    if prepared.needs_item:
+        prepared = prepared.anew(read(entity, ids, consistent=True))
+    return _apply(prepared)[1]
 
 
 def delete(entity: Entity[Any], ids: tuple[Any, ...], *, seen: Row | None = None) -> bool:
     """Delete an item; False if it was not there. With *seen*, StaleItemError if it has changed since. One request."""
-    write = _Write.new("delete", entity, ids)
-    expression = Expression()
-    condition = expression.alive(entity, write.now)
-    if seen is not None:
-        condition += f" AND {expression.unchanged(seen)}"
     try:
-        write.send("DeleteItem", expression, condition)
-    except RefusedError as refused:
-        error = write.refusal(refused.item)
-        if isinstance(error, ItemNotFoundError):
-            return False
-        raise error or write.stale(refused.item) from None
+        _apply(prepare_delete(entity, ids, seen=seen))
+    except ItemNotFoundError:
+        return False
     return True
 
 
@@ -164,7 +126,7 @@ def replacement(
         others: Attributes that no model declares, as they were read.
     """
     write = _Write.new("save", entity, ids)
-    head = write.head(data, given=None if created_at is None else frozenset())
+    head = write.head(data, None if created_at is None else frozenset())
     if created_at is not None:
         head[CREATED_AT] = {"N": str(created_at)}
     return encoded({**others, **write.item(data, head)}), head
@@ -185,59 +147,115 @@ def read(entity: Entity[Any], ids: tuple[Any, ...], *, consistent: bool) -> Row 
 
 
 @dataclass(slots=True)
-class Expression:
-    """Names and values of a request's expressions, each under a placeholder: no field's name is ever syntax."""
+class Prepared:
+    """
+    A write that was not sent yet.
 
-    names: dict[str, str] = field(default_factory=dict)
-    values: dict[str, Any] = field(default_factory=dict)
+    Attributes:
+        write: What it is, when, and its nonce.
+        operation: DynamoDB's operation, such as ``PutItem``.
+        members: The request's members, but for what the answer is to show.
+        anew: Tells what it means that the item that is there refused the write: raises the error, or gives the write as it has
+            to be on that item.
+        needs_item: Its members are not complete: it has to be made anew on the item as it is.
+    """
 
-    def path(self, parts: Iterable[str]) -> str:
-        """Give a document path in placeholders."""
-        return ".".join(f"#{self.names.setdefault(part, f'n{len(self.names)}')}" for part in parts)
+    write: _Write
+    operation: str
+    members: dict[str, Any]
+    anew: Callable[[Row | None], Prepared]
+    needs_item: bool = False
 
-    def value(self, value: dict[str, Any] | AttributeValue) -> str:
-        """Give a placeholder for a value."""
-        placeholder = f":v{len(self.values)}"
-        self.values[placeholder] = value
-        return placeholder
 
-    def alive(self, entity: Entity[Any], now: int) -> str:
-        """Give the condition of every update and delete: an item of this entity, whose TTL has not passed."""
-        return f"({self.path((ENTITY_TYPE,))} = {self.value({'S': entity.name})} AND {self.not_expired(now)})"
+def prepare_create(entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, others: WireMap | None = None) -> Prepared:
+    """Prepare to write a new item; *others* are attributes beside Data."""
+    write, _, item = _whole("create", entity, ids, data, others, None)
+    expression = Expression()
 
-    def not_expired(self, now: int) -> str:
-        """Give the condition that an item's TTL has not passed: a number of epoch seconds, anything else is none."""
-        return _not_expired(self.path((TTL,)), self.value({"S": "N"}), self.value({"N": str(now // 1000)}))
+    def anew(_: Row | None) -> Prepared:
+        raise ItemAlreadyExistsError(write.operation, write.key, "it exists already; use update(), or save() to overwrite")
 
-    def expired(self, now: int) -> str:
-        """Give the condition that an item's TTL has passed."""
-        ttl = (TTL,)
-        return f"({self.of_type(ttl, 'N')} AND {self.path(ttl)} <= {self.value({'N': str(now // 1000)})})"
+    return Prepared(write, "PutItem", write.members(expression, expression.absent(write.now), Item=encoded(item)), anew)
 
-    def unchanged(self, item: Row) -> str:
-        """Give the condition that an item's version, the pair (UpdatedAt, WriteId), is the one that *item* has."""
-        return " AND ".join(self._same(name, item.get(name)) for name in (UPDATED_AT, WRITE_ID))
 
-    def of_type(self, path: Path, kind: str) -> str:
-        """Give the condition that *path* holds a value of this type."""
-        return f"attribute_type({self.path(path)}, {self.value({'S': kind})})"
+def prepare_save(entity: Entity[Any], ids: tuple[Any, ...], data: Content) -> Prepared:
+    """Prepare to write an item whole, whether it is there or not."""
+    write, _, item = _whole("save", entity, ids, data, None, None)
+    return _prepared_save(write, item, data, None)
 
-    def empty(self, path: Path) -> str:
-        """Give the condition that *path* is missing or null."""
-        return f"(attribute_not_exists({self.path(path)}) OR {self.of_type(path, 'NULL')})"
 
-    def missing_or_number(self, path: Path) -> str:
-        """Give the condition that a number can be added at *path*."""
-        return f"(attribute_not_exists({self.path(path)}) OR {self.of_type(path, 'N')})"
+def prepare_update(
+    entity: Entity[Any],
+    ids: tuple[Any, ...],
+    changes: Changes,
+    *,
+    seen: Row | None = None,
+    otherwise: Callable[[], Content] | None = None,
+) -> Prepared:
+    """Prepare to change some fields of an item; *otherwise* gives Data of the item to create where there is none."""
+    update = _Update(_Write.new("update", entity, ids), changes, seen, otherwise)
+    if changes.touches_index(entity) and not changes.decide_index(entity):
+        return Prepared(update.write, "UpdateItem", {}, update.anew, needs_item=True)
+    return update.on(None)
 
-    def request(self) -> dict[str, Any]:
-        """Give the request's members."""
-        names = {f"#{placeholder}": name for name, placeholder in self.names.items()}
-        return {"ExpressionAttributeNames": names, "ExpressionAttributeValues": self.values}
 
-    def _same(self, name: str, value: AttributeValue | None) -> str:
-        path = self.path((name,))
-        return f"attribute_not_exists({path})" if value is None else f"{path} = {self.value(value)}"
+def prepare_delete(entity: Entity[Any], ids: tuple[Any, ...], *, seen: Row | None = None) -> Prepared:
+    """Prepare to delete an item."""
+    write, expression = _Write.new("delete", entity, ids), Expression()
+    condition = expression.alive(entity, write.now)
+    if seen is not None:
+        condition += f" AND {expression.unchanged(seen)}"
+
+    def anew(item: Row | None) -> Prepared:
+        raise write.refusal(item) or write.stale(item)
+
+    return Prepared(write, "DeleteItem", write.members(expression, condition), anew)
+
+
+def prepare_check(
+    entity: Entity[Any],
+    ids: tuple[Any, ...],
+    expected: Mapping[Path, Iterable[dict[str, Any]]],
+    *,
+    seen: Row | None = None,
+    or_absent: bool = False,
+) -> Prepared:
+    """Prepare the condition that an item is there, with one of these values at each path, and unchanged since *seen*."""
+    write, expression = _Write.new("check", entity, ids), Expression()
+    conditions = [expression.alive(entity, write.now)]
+    conditions += [expression.one_of((DATA, *path), values) for path, values in expected.items()]
+    conditions += [] if seen is None else [expression.unchanged(seen)]
+    condition = " AND ".join(conditions)
+    if or_absent:
+        condition = f"{expression.absent(write.now)} OR ({condition})"
+
+    def anew(item: Row | None) -> Prepared:
+        error = write.refusal(item)
+        if error is None and item is not None and (seen is None or _same_version(seen, item)):
+            reason = f"{', '.join('.'.join(path) for path in expected)}: not as the check asks; read it and decide"
+            error = StaleItemError(write.operation, write.key, reason, item=item)
+        raise error or write.stale(item)
+
+    return Prepared(write, "ConditionCheck", write.members(expression, condition), anew)
+
+
+def _apply(prepared: Prepared, returned: str = "ALL_NEW") -> tuple[Prepared, Row]:
+    """Send a write, and anew on what refused it for as long as that helps; give what was sent at last, and the item."""
+    patience: Patience | None = None
+    while True:
+        if prepared.operation == "UpdateItem":
+            prepared.members["ReturnValues"] = returned
+        try:
+            row = prepared.write.send(prepared.operation, prepared.members)
+        except RefusedError as refused:
+            item = refused.item
+        else:
+            return prepared, decode_row(prepared.members["Item"]) if prepared.operation == "PutItem" else row
+        prepared = prepared.anew(item)
+        if patience is None:  # what was in the way is known now: the first time there is nothing to wait for
+            patience = Patience(store().settings.deadline)
+        elif not patience.wait():
+            raise prepared.write.contended(item)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,20 +299,22 @@ class _Write:
             reason = f"{size:,} bytes, and DynamoDB takes {MAX_ITEM_BYTES:,}; the largest field is {largest}"
             raise InvalidItemError(self.operation, self.key, reason, fields=(largest,))
 
-    def send(self, operation: str, expression: Expression, condition: str, **request: Any) -> Row:
-        """Send the write; RefusedError if its condition fails, OutcomeUnknownError if nobody can tell."""
-        table = store()
+    def members(self, expression: Expression, condition: str, **request: Any) -> dict[str, Any]:
+        """Give a request's members, its condition among them."""
         if "Item" not in request:
             request["Key"] = {PK: {"S": self.key[0]}, SK: {"S": self.key[1]}}
-        members = {
-            "TableName": table.table_name,
+        return {
+            "TableName": store().table_name,
             "ConditionExpression": condition,
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             **expression.request(),
             **request,
         }
+
+    def send(self, operation: str, members: dict[str, Any]) -> Row:
+        """Send the write; RefusedError if its condition fails, OutcomeUnknownError if nobody can tell."""
         try:
-            answer = table.call(operation, members)
+            answer = store().call(operation, members)
         except AnswerLostError as lost:
             return self._settle(lost)
         attributes: Row = answer.get("Attributes", {})
@@ -321,15 +341,40 @@ class _Write:
         return None
 
     def missing(self) -> ItemNotFoundError:
-        return ItemNotFoundError(self.operation, self.key, "it does not exist; create() it first")
+        remedy = "" if self.operation.startswith("delete") else "; create() it first"
+        return ItemNotFoundError(self.operation, self.key, f"it does not exist{remedy}")
 
     def stale(self, item: Row | None) -> StaleItemError:
         reason = "it has changed since it was read; read it and try again"
         return StaleItemError(self.operation, self.key, reason, item=item)
 
+    def contended(self, item: Row | None) -> StaleItemError:
+        reason = "other writers kept changing it until the deadline, and nothing was written; try again"
+        return StaleItemError(self.operation, self.key, reason, item=item)
 
-def _not_expired(ttl: str, number: str, now: str) -> str:
-    return f"(NOT attribute_type({ttl}, {number}) OR {ttl} > {now})"
+
+def _whole(
+    verb: str, entity: Entity[Any], ids: tuple[Any, ...], data: Content, others: WireMap | None, given: frozenset[str] | None
+) -> tuple[_Write, WireMap, dict[str, Any]]:
+    """Begin the write of a whole item: what it has beside Data, and all of it with *others*."""
+    write = _Write.new(verb, entity, ids)
+    head = write.head(data, given)
+    return write, head, {**(others or {}), **write.item(data, head)}
+
+
+def _prepared_save(write: _Write, item: dict[str, Any], data: Content, seen: Row | None) -> Prepared:
+    change, condition, names = _save_expressions(frozenset(item), None if seen is None else frozenset(seen))
+    values = {f":{name}": value for name, value in item.items() if name not in {PK, SK}}
+    values |= {f":seen{name}": value for name, value in (seen or {}).items()}
+    values |= {":now": {"N": str(write.now // 1000)}, ":number": {"S": "N"}}
+
+    def anew(shown: Row | None) -> Prepared:
+        if seen is None and shown is not None and expired(shown, write.now):
+            return prepare_create(write.entity, write.ids, data)  # what has expired is gone, its CreatedAt and TTL with it
+        raise write.refusal(shown) or write.stale(shown)
+
+    members = write.members(Expression(names, values), condition, UpdateExpression=change)
+    return Prepared(write, "UpdateItem", members, anew)
 
 
 @cache
@@ -346,14 +391,14 @@ def _save_expressions(attributes: frozenset[str], seen: frozenset[str] | None) -
         path = expression.path((name,))
         sets.append(f"{path} = if_not_exists({path}, :{name})" if name == CREATED_AT else f"{path} = :{name}")
     removes = [expression.path((name,)) for name in INDEX_ATTRIBUTES.values() if name not in attributes]
-    alive = f"{expression.path((ENTITY_TYPE,))} = :{ENTITY_TYPE} AND {_not_expired(expression.path((TTL,)), ':number', ':now')}"
+    alive = f"{expression.path((ENTITY_TYPE,))} = :{ENTITY_TYPE} AND {not_expired(expression.path((TTL,)), ':number', ':now')}"
     if seen is None:
         condition = f"attribute_not_exists({expression.path((PK,))}) OR ({alive})"
     else:
         versions = [(expression.path((name,)), name) for name in (UPDATED_AT, WRITE_ID)]
         same = [f"{path} = :seen{name}" if name in seen else f"attribute_not_exists({path})" for path, name in versions]
         condition = " AND ".join([alive, *same])
-    return _update_expression(sets, removes), condition, expression.names
+    return update_expression(sets, removes), condition, expression.names
 
 
 def _same_version(one: Row, other: Row) -> bool:
@@ -363,47 +408,60 @@ def _same_version(one: Row, other: Row) -> bool:
     )
 
 
-def _update_once(write: _Write, changes: Changes, old: Row | None, seen: Row | None) -> Row:
-    stored = None if old is None or DATA not in old else old[DATA].M
-    if old is not None and stored is None:
-        raise InvalidItemError(write.operation, write.key, "Data is no map in the stored item; save() it whole", fields=(DATA,))
-    data = None if stored is None else plain_row(stored)
-    try:
-        resolved = changes.resolve(data)
-    except CodecError as error:
-        raise InvalidItemError(write.operation, write.key, str(error), fields=error.fields) from None
-    expression = Expression()
-    path = expression.path
-    sets = [f"{path((DATA, *at))} = {expression.value(value)}" for at, value in resolved.sets.items()]
-    sets += [_addition(expression, (DATA, *at), amount) for at, amount in resolved.adds.items()]
-    removes = [path((DATA, *at)) for at in resolved.removes]
-    conditions = [expression.alive(write.entity, write.now), expression.of_type((DATA,), "M")]
-    conditions += [expression.of_type((DATA, *at), "M") for at in resolved.maps]
-    conditions += [expression.empty((DATA, *at)) for at in resolved.absent]
-    conditions += [expression.missing_or_number((DATA, *at)) for at in resolved.adds]
-    if changes.touches_index(write.entity):
-        index = write.entity.index_keys(write.ids, changes.after(data or {}), changes.fields)
-        sets += [f"{path((name,))} = {expression.value(value)}" for name, value in index.items()]
-        removes += [path((name,)) for name in INDEX_ATTRIBUTES.values() if name not in index]
-        seen = seen or old
-    if seen is not None:
-        conditions.append(expression.unchanged(seen))
-    sets.append(f"{path((UPDATED_AT,))} = {expression.value({'N': str(write.now)})}")
-    sets.append(f"{path((WRITE_ID,))} = {expression.value({'S': write.write_id})}")
-    return write.send(
-        "UpdateItem",
-        expression,
-        " AND ".join(conditions),
-        UpdateExpression=_update_expression(sets, removes),
-        ReturnValues="ALL_NEW",
-    )
+@dataclass(frozen=True, slots=True)
+class _Update:
+    """What an update is to do, whichever item it meets."""
 
+    write: _Write
+    changes: Changes
+    seen: Row | None
+    otherwise: Callable[[], Content] | None
 
-def _addition(expression: Expression, path: Path, amount: dict[str, Any]) -> str:
-    # ADD takes top-level attributes only: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.UpdateExpressions.html
-    at = expression.path(path)
-    return f"{at} = if_not_exists({at}, {expression.value({'N': number_text(0)})}) + {expression.value(amount)}"
+    def anew(self, item: Row | None) -> Prepared:
+        """Prepare it on the item that is there, or raise what is wrong with that."""
+        error = self.write.refusal(item)
+        if self.otherwise is not None and isinstance(error, ItemNotFoundError):
+            made = prepare_create(self.write.entity, self.write.ids, self.otherwise())
+            return replace(made, anew=self.anew)  # another writer may make it first
+        if error is None and self.seen is not None and item is not None and not _same_version(self.seen, item):
+            error = self.write.stale(item)
+        if error is not None:
+            raise error
+        return self.on(item)
 
+    def on(self, old: Row | None) -> Prepared:
+        """Prepare it on the item as it was last seen; where it was not, what it needs is taken to be there."""
+        write, expression = self.write, Expression()
+        data, resolved = self._resolved(old)
+        path, locked = expression.path, self.seen
+        sets = [f"{path((DATA, *at))} = {expression.value(value)}" for at, value in resolved.sets.items()]
+        sets += [expression.added((DATA, *at), amount) for at, amount in resolved.adds.items()]
+        removes = [path((DATA, *at)) for at in resolved.removes]
+        conditions = [expression.alive(write.entity, write.now), expression.of_type((DATA,), "M")]
+        conditions += [expression.of_type((DATA, *at), "M") for at in resolved.maps]
+        conditions += [expression.empty((DATA, *at)) for at in resolved.absent]
+        conditions += [expression.missing_or_number((DATA, *at)) for at in resolved.adds]
+        if self.changes.touches_index(write.entity):
+            index = write.entity.index_keys(write.ids, self.changes.after(data or {}), self.changes.fields)
+            sets += [f"{path((name,))} = {expression.value(value)}" for name, value in index.items()]
+            removes += [path((name,)) for name in INDEX_ATTRIBUTES.values() if name not in index]
+            locked = self.seen or old
+        if locked is not None:
+            conditions.append(expression.unchanged(locked))
+        sets.append(f"{path((UPDATED_AT,))} = {expression.value({'N': str(write.now)})}")
+        sets.append(f"{path((WRITE_ID,))} = {expression.value({'S': write.write_id})}")
+        change = update_expression(sets, removes)
+        members = write.members(expression, " AND ".join(conditions), UpdateExpression=change)
+        return Prepared(write, "UpdateItem", members, self.anew)
 
-def _update_expression(sets: list[str], removes: list[str]) -> str:
-    return f"SET {', '.join(sets)}" + (f" REMOVE {', '.join(removes)}" if removes else "")
+    def _resolved(self, old: Row | None) -> tuple[WireMap | None, Resolved]:
+        """Give Data as it was last seen, and what to send on it."""
+        stored = None if old is None or DATA not in old else old[DATA].M
+        if old is not None and stored is None:
+            reason = "Data is no map in the stored item; save() it whole"
+            raise InvalidItemError(self.write.operation, self.write.key, reason, fields=(DATA,))
+        data = None if stored is None else plain_row(stored)
+        try:
+            return data, self.changes.resolve(data)
+        except CodecError as error:
+            raise InvalidItemError(self.write.operation, self.write.key, str(error), fields=error.fields) from None

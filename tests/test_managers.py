@@ -247,7 +247,7 @@ class TestUpdate:
             assert (caught.value.item.data.price, caught.value.item.write_id) == (Decimal(1), now.write_id)
         sold = Listing.objects.update("u1", "l1", if_unchanged_since=now, status="sold")
         assert (sold.data.price, sold.gsi1sk) == (Decimal(1), "STATUS#sold")
-        with pytest.raises(InvalidItemError, match="is not the Listing that is updated"):
+        with pytest.raises(InvalidItemError, match="is not the Listing that is meant"):
             Listing.objects.update("u1", "l2", if_unchanged_since=sold, price=Decimal(3))
         with pytest.raises(InvalidItemError, match="no version to compare with"):
             Listing.objects.update("u1", "l1", if_unchanged_since=Listing(user_id="u1", listing_id="l1", data=HOME), price=3)

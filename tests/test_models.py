@@ -258,7 +258,9 @@ class TestRefusedWrites:
         ]
         with recorded() as sent:
             for call in calls:
-                with pytest.raises(ConfigurationError, match=r"use Model\.objects|use AWS's own tools"):
+                with pytest.raises(
+                    ConfigurationError, match=r"use Model\.objects|use mlssocial\.transaction|use AWS's own tools"
+                ):
                     call()
         assert sent == []
 

@@ -87,11 +87,9 @@ class Manager(Generic[M, D]):
     def _update(self, *ids: Any, values: dict[str, Any], remove: Iterable[str], seen: M | None = None) -> M:
         operation = f"update {self.entity.name}"
         change = changes.parse(self.entity, operation, ids, values, remove)
-        if seen is not None and (not isinstance(seen, self.model) or (seen.pk, seen.sk) != self.entity.keys(ids)):
-            reason = f"if_unchanged_since: {seen!r} is not the {self.entity.name} that is updated"
-            raise InvalidItemError(operation, self.entity.keys(ids), reason)
+        version = self.model.version_of(operation, self.entity.keys(ids), seen)
         with own_errors(self.model):
-            row = writes.update(self.entity, ids, change, seen=None if seen is None else seen.version(operation))
+            row = writes.update(self.entity, ids, change, seen=version)
         return self._written("update", ids, row)
 
     def _delete(self, *ids: Any) -> bool:
@@ -126,14 +124,8 @@ def own_errors(model: type[Item]) -> Iterator[None]:
     """Make errors of the write engine the model's own: its DoesNotExist, and its instance of an item that has changed."""
     try:
         yield
-    except ItemNotFoundError as error:
-        raise model.DoesNotExist(error.operation, error.key, error.reason) from None
-    except StaleItemError as error:
-        try:
-            error.item = None if error.item is None else model.from_row(error.item)
-        except InvalidItemError:
-            error.item = None
-        raise
+    except (ItemNotFoundError, StaleItemError) as error:
+        raise model.own_error(error) from None
 
 
 class EntityManager(Manager[M, D]):

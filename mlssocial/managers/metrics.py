@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mlssocial import changes, keys, writes
+from mlssocial import atomic, changes, keys, writes
 from mlssocial.codec import CodecError
 from mlssocial.entities import PerformanceMetricsData
-from mlssocial.exceptions import InvalidItemError, ItemAlreadyExistsError, ItemNotFoundError
+from mlssocial.exceptions import InvalidItemError
 from mlssocial.results import Results
 
 from .base import EntityManager
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from mlssocial.models import PerformanceMetrics
+    from mlssocial.schema import Content
 
 
 class PerformanceMetricsManager(EntityManager["PerformanceMetrics", PerformanceMetricsData]):
@@ -65,7 +66,14 @@ class PerformanceMetricsManager(EntityManager["PerformanceMetrics", PerformanceM
         return self._update(user_id, listing_id, date, values=fields, remove=remove, seen=if_unchanged_since)
 
     def increment(
-        self, user_id: str, listing_id: str, date: Date | str, platform: str, **counters: int | Decimal
+        self,
+        user_id: str,
+        listing_id: str,
+        date: Date | str,
+        platform: str,
+        *,
+        operation_id: str | None = None,
+        **counters: int | Decimal,
     ) -> PerformanceMetrics:
         """
         Add to a day's counters, atomically, and give the day as it is now.
@@ -73,8 +81,18 @@ class PerformanceMetricsManager(EntityManager["PerformanceMetrics", PerformanceM
         ``increment("u1", "l1", date.today(), "facebook", views=1, clicks=1)``. Views, shares and inquiries are added to the
         totals too. One request once the day and the platform are there, else one or two more.
 
+        Args:
+            user_id: Whose listing.
+            listing_id: Which.
+            date: The day.
+            platform: Where it was seen, shared or asked about.
+            operation_id: Makes it count once, however often it is sent with the same id within 30 days: the change goes in a
+                transaction with the ledger's item, which costs four times the capacity, and the day is read again.
+            counters: What to add to each; any name but ``operation_id``.
+
         Raises:
-            InvalidItemError: A counter is no number, or none was given. Nothing was sent.
+            InvalidItemError: A counter is no number, or none was given, or the operation_id was used for something else.
+            OutcomeUnknownError: The answer was lost; safe to send again with an operation_id.
         """
         ids = (user_id, listing_id, date)
         operation = f"increment {self.entity.name}"
@@ -82,18 +100,17 @@ class PerformanceMetricsManager(EntityManager["PerformanceMetrics", PerformanceM
             change = changes.increments(keys.platform_part(platform).lower(), counters)
         except CodecError as error:
             raise InvalidItemError(operation, self.entity.keys(ids), str(error), fields=error.fields) from None
-        while True:
-            try:
-                return self._written("increment", ids, writes.update(self.entity, ids, change))
-            except ItemNotFoundError:
-                day = change.resolve({})
-                values = self._encoded("increment", ids, PerformanceMetricsData()).plain()
-                values |= {path[0]: value for path, value in {**day.adds, **day.sets}.items()}
-                data = self.entity.content(values)
-            try:
-                return self._load(writes.create(self.entity, ids, data))
-            except ItemAlreadyExistsError:
-                continue  # another writer made the day: now it can be added to
+
+        def first() -> Content:
+            day = change.resolve({})
+            counted = {path[0]: value for path, value in {**day.adds, **day.sets}.items()}
+            return self.entity.content(self._encoded("increment", ids, PerformanceMetricsData()).plain() | counted)
+
+        if operation_id is None:
+            return self._written("increment", ids, writes.update(self.entity, ids, change, otherwise=first))
+        prepared = writes.prepare_update(self.entity, ids, change, otherwise=first)
+        atomic.apply_as_one([atomic.Operation("increment", prepared, change.asked(), self.model)], operation_id)
+        return self._get(*ids, consistent=True)
 
     def delete(self, user_id: str, listing_id: str, date: Date | str) -> bool:
         """Delete a day; True if it was there. One request."""
