@@ -26,7 +26,7 @@ from .entities import (
     SocialPostData,
 )
 from .exceptions import InvalidItemError, InvalidKeyError
-from .wire import Row
+from .wire import Row, plain
 
 D = TypeVar("D", bound=Payload)
 
@@ -76,7 +76,14 @@ class Entity(Generic[D]):
             given: The fields that the caller gives, all of them if None. What cannot go into a key is refused there; a value
                 that another writer stored leaves its index without keys instead.
         """
+        return self.derive(ids, data, given)[0]
+
+    def derive(
+        self, ids: tuple[Any, ...], data: WireMap, given: frozenset[str] | None = None
+    ) -> tuple[WireMap, dict[str, str]]:
+        """Compute index attributes as :meth:`index_keys` does, and say which stored fields were left out of them, and why."""
         values = {name: _plain(data.get(wire)) for name, wire in _wire_names(self.payload, self.index_fields)}
+        left_out: dict[str, str] = {}
         while True:
             try:
                 made = self.make_keys(*ids, **values)
@@ -86,9 +93,23 @@ class Entity(Generic[D]):
                 if given is None or not unfit or unfit & given:
                     raise
                 values |= dict.fromkeys(unfit)
-        return {
+                left_out |= dict.fromkeys((wire_name(self.payload, name) for name in sorted(unfit)), error.reason)
+        index = {
             attribute: {"S": key} for name, attribute in INDEX_ATTRIBUTES.items() if (key := getattr(made, name)) is not None
         }
+        return index, left_out
+
+    @property
+    def index_names(self) -> list[str]:
+        """The fields that index keys are made of, by their names in Data."""
+        return [wire for _, wire in _wire_names(self.payload, self.index_fields)]
+
+    def index_data(self, row: Row) -> WireMap:
+        """Give the fields of a stored item that its index keys are made of; CodecError if its Data is no map."""
+        data = row[DATA].M if DATA in row else None
+        if data is None:
+            raise CodecError("Data is no map", (DATA,))
+        return {wire: plain(data[wire]) for wire in self.index_names if wire in data}
 
     def _unfit(self, part: str, values: Mapping[str, Any]) -> frozenset[str]:
         """Find the fields to leave out when *part*, an argument or an assembled key, was refused."""
@@ -224,3 +245,8 @@ PERFORMANCE_METRICS = Entity(
     keys.PerformanceMetricsKey._fields,
     key_fields={"listing_id": "listing_id", "date": "date"},
 )
+
+ENTITIES: Mapping[str, Entity[Any]] = {
+    entity.name: entity for entity in (LISTING, MLS_CONNECTION, SOCIAL_CONNECTION, SOCIAL_POST, PERFORMANCE_METRICS)
+}
+"""The five, by EntityType."""

@@ -144,6 +144,28 @@ def delete(entity: Entity[Any], ids: tuple[Any, ...], *, seen: Row | None = None
     return True
 
 
+def rekey(entity: Entity[Any], ids: tuple[Any, ...], seen: Row) -> None:
+    """
+    Make an item's index keys follow from its data, and change nothing else but WriteId. One request.
+
+    UpdatedAt stays, since no data changes; the fresh WriteId shows the write to whoever locks on the version. StaleItemError,
+    with the item as it is now, unless its version and the fields that the keys are made of are those of *seen*: another
+    application may write twice within the millisecond that UpdatedAt tells. ItemNotFoundError if it is gone.
+    """
+    write, expression = _Write.new("repair", entity, ids), Expression()
+    data = entity.index_data(seen)
+    index = entity.index_keys(ids, data, frozenset())
+    sets = [f"{expression.path((name,))} = {expression.value(value)}" for name, value in index.items()]
+    sets.append(f"{expression.path((WRITE_ID,))} = {expression.value({'S': write.write_id})}")
+    removes = [expression.path((name,)) for name in INDEX_ATTRIBUTES.values() if name not in index]
+    conditions = [expression.alive(entity, write.now), expression.unchanged(seen)]
+    conditions += [expression.same((DATA, name), data.get(name)) for name in entity.index_names]
+    try:
+        write.send("UpdateItem", expression, " AND ".join(conditions), UpdateExpression=_update_expression(sets, removes))
+    except RefusedError as refused:
+        raise write.refusal(refused.item) or write.stale(refused.item) from None
+
+
 def replacement(
     entity: Entity[Any], ids: tuple[Any, ...], data: WireMap, *, created_at: int | None, others: WireMap
 ) -> tuple[msgspec.Raw, Row]:
@@ -210,7 +232,12 @@ class Expression:
 
     def unchanged(self, item: Row) -> str:
         """Give the condition that an item's version, the pair (UpdatedAt, WriteId), is the one that *item* has."""
-        return " AND ".join(self._same(name, item.get(name)) for name in (UPDATED_AT, WRITE_ID))
+        return " AND ".join(self.same((name,), item.get(name)) for name in (UPDATED_AT, WRITE_ID))
+
+    def same(self, path: Path, value: dict[str, Any] | AttributeValue | None) -> str:
+        """Give the condition that *path* holds this value, or nothing where that is None."""
+        at = self.path(path)
+        return f"attribute_not_exists({at})" if value is None else f"{at} = {self.value(value)}"
 
     def of_type(self, path: Path, kind: str) -> str:
         """Give the condition that *path* holds a value of this type."""
@@ -228,10 +255,6 @@ class Expression:
         """Give the request's members."""
         names = {f"#{placeholder}": name for name, placeholder in self.names.items()}
         return {"ExpressionAttributeNames": names, "ExpressionAttributeValues": self.values}
-
-    def _same(self, name: str, value: AttributeValue | None) -> str:
-        path = self.path((name,))
-        return f"attribute_not_exists({path})" if value is None else f"{path} = {self.value(value)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,12 @@ LEAVES = {"cli", "local", "reso"}
 # Top to bottom: a module imports from the layers below its own, and from its own only where they stand on one line.
 LAYERS = [
     {"cli"},
-    {"reso"},
+    {"reso", "streams"},
     {"models"},
     {"managers"},
     {"indexes", "attributes", "results", "table"},
-    {"batch"},
+    {"batch", "audit"},
+    {"drift"},
     {"writes"},
     {"changes"},
     {"connection"},
