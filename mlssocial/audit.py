@@ -105,9 +105,10 @@ class AuditReport:
         for finding in page.findings:
             kinds = self.counts.setdefault(finding.entity, {})
             for kind in finding.kinds:
-                kinds[kind] = kinds.get(kind, 0) + 1
+                kinds[kind.value] = kinds.get(kind.value, 0) + 1
             if finding.drifted:
-                self.outcomes[finding.outcome] = self.outcomes.get(finding.outcome, 0) + 1
+                outcome = finding.outcome.value
+                self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
         self.findings += page.findings[: max(0, keep - len(self.findings))]
 
     def as_dict(self) -> dict[str, Any]:
