@@ -36,9 +36,10 @@ def audit_command(
     limit: int,
 ) -> None:
     """
-    Find items whose index keys do not follow from their data, and repair them.
+    Find items whose index keys are wrong, and repair them.
 
-    Reads the whole table, at half a read unit for each 4 KB. Exit code 1 if something is left to repair.
+    Wrong is what does not follow from the item's data: another application leaves such items behind. Reads the whole table, at
+    half a read unit for each 4 KB. Exit code 1 if something is left wrong.
     """
     connect(options)
     if repair and not yes:
