@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import keys as keys
+    from . import streams as streams
+    from .audit import AuditReport as AuditReport
+    from .audit import audit_table as audit_table
+    from .drift import Finding as Finding
     from .entities import Address as Address
     from .entities import ListingData as ListingData
     from .entities import ListingStatus as ListingStatus
@@ -58,6 +62,8 @@ if TYPE_CHECKING:
     from .transactions import transaction as transaction
 
 _HOMES = {
+    "audit": "AuditReport audit_table",
+    "drift": "Finding",
     "entities": (
         "Address ListingData ListingStatus MLSConnectionData PerformanceMetricsData Photo Platform PlatformMetrics PostStatus "
         "SocialConnectionData SocialPostData"
@@ -76,12 +82,14 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
-__all__ = sorted([*_HOME_OF, "keys"])
+_MODULES = ("keys", "streams")
+
+__all__ = sorted([*_HOME_OF, *_MODULES])
 
 
 def __getattr__(name: str) -> Any:
-    if name == "keys":
-        return import_module(".keys", __name__)
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(f".{_HOME_OF[name]}", __name__), name)

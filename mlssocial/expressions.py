@@ -51,7 +51,12 @@ class Expression:
 
     def unchanged(self, item: Row) -> str:
         """Give the condition that an item's version, the pair (UpdatedAt, WriteId), is the one that *item* has."""
-        return " AND ".join(self._same(name, item.get(name)) for name in (UPDATED_AT, WRITE_ID))
+        return " AND ".join(self.same((name,), item.get(name)) for name in (UPDATED_AT, WRITE_ID))
+
+    def same(self, path: Path, value: dict[str, Any] | AttributeValue | None) -> str:
+        """Give the condition that *path* holds this value, or nothing where that is None."""
+        at = self.path(path)
+        return f"attribute_not_exists({at})" if value is None else f"{at} = {self.value(value)}"
 
     def one_of(self, path: Path, values: Iterable[dict[str, Any]]) -> str:
         """Give the condition that one of these values stands at *path*."""
@@ -79,10 +84,6 @@ class Expression:
         """Give the request's members."""
         names = {f"#{placeholder}": name for name, placeholder in self.names.items()}
         return {"ExpressionAttributeNames": names, "ExpressionAttributeValues": self.values}
-
-    def _same(self, name: str, value: AttributeValue | None) -> str:
-        path = self.path((name,))
-        return f"attribute_not_exists({path})" if value is None else f"{path} = {self.value(value)}"
 
 
 def not_expired(ttl: str, number: str, now: str) -> str:

@@ -31,7 +31,7 @@ from .entities import (
     SocialPostData,
 )
 from .exceptions import InvalidItemError, InvalidKeyError
-from .wire import Row, decode_row, encoded, plain_row
+from .wire import Row, decode_row, encoded, plain, plain_row
 
 D = TypeVar("D", bound=Payload)
 
@@ -98,14 +98,26 @@ class Entity(Generic[D]):
             given: The fields that the caller gives, all of them if None. What cannot go into a key is refused there; a value
                 that another writer stored leaves its index without keys instead.
         """
-        return self.index_of(ids, self.index_values(data), given)
+        return self.derive(ids, data, given)[0]
+
+    def index_of(self, ids: tuple[Any, ...], values: Mapping[str, Any], given: frozenset[str] | None = None) -> WireMap:
+        """Compute the index attributes of the values that they are made of, as :meth:`index_keys` says."""
+        return self._derive(ids, values, given)[0]
 
     def index_values(self, data: WireMap) -> dict[str, Any]:
         """Take the values that index keys are made of out of Data."""
         return {name: _plain(data.get(wire)) for name, wire in _wire_names(self.payload, self.index_fields)}
 
-    def index_of(self, ids: tuple[Any, ...], values: Mapping[str, Any], given: frozenset[str] | None = None) -> WireMap:
-        """Compute the index attributes of the values that they are made of, as :meth:`index_keys` says."""
+    def derive(
+        self, ids: tuple[Any, ...], data: WireMap, given: frozenset[str] | None = None
+    ) -> tuple[WireMap, dict[str, str]]:
+        """Compute index attributes as :meth:`index_keys` does, and say which stored fields were left out of them, and why."""
+        return self._derive(ids, self.index_values(data), given)
+
+    def _derive(
+        self, ids: tuple[Any, ...], values: Mapping[str, Any], given: frozenset[str] | None
+    ) -> tuple[WireMap, dict[str, str]]:
+        left_out: dict[str, str] = {}
         while True:
             try:
                 made = self.make_keys(*ids, **values)
@@ -115,7 +127,21 @@ class Entity(Generic[D]):
                 if given is None or not unfit or unfit & given:
                     raise
                 values = {**values, **dict.fromkeys(unfit)}
-        return {attribute: {"S": key} for attribute, key in zip(_INDEX_NAMES, made[2:], strict=True) if key is not None}
+                left_out |= dict.fromkeys((wire_name(self.payload, name) for name in sorted(unfit)), error.reason)
+        index = {attribute: {"S": key} for attribute, key in zip(_INDEX_NAMES, made[2:], strict=True) if key is not None}
+        return index, left_out
+
+    @property
+    def index_names(self) -> list[str]:
+        """The fields that index keys are made of, by their names in Data."""
+        return [wire for _, wire in _wire_names(self.payload, self.index_fields)]
+
+    def index_data(self, row: Row) -> WireMap:
+        """Give the fields of a stored item that its index keys are made of; CodecError if its Data is no map."""
+        data = row[DATA].M if DATA in row else None
+        if data is None:
+            raise CodecError("Data is no map", (DATA,))
+        return {wire: plain(data[wire]) for wire in self.index_names if wire in data}
 
     def _unfit(self, part: str, values: Mapping[str, Any]) -> frozenset[str]:
         """Find the fields to leave out when *part*, an argument or an assembled key, was refused."""
@@ -291,3 +317,8 @@ OPERATION = Entity(
     keys.parse_operation_keys,
     keys.OperationKey._fields,
 )
+
+ENTITIES: Mapping[str, Entity[Any]] = {
+    entity.name: entity for entity in (LISTING, MLS_CONNECTION, SOCIAL_CONNECTION, SOCIAL_POST, PERFORMANCE_METRICS)
+}
+"""The five, by EntityType."""

@@ -112,6 +112,30 @@ def delete(entity: Entity[Any], ids: tuple[Any, ...], *, seen: Row | None = None
     return True
 
 
+def rekey(entity: Entity[Any], ids: tuple[Any, ...], seen: Row) -> None:
+    """
+    Make an item's index keys follow from its data, and change nothing else but WriteId. One request.
+
+    UpdatedAt stays, since no data changes; the fresh WriteId shows the write to whoever locks on the version. StaleItemError,
+    with the item as it is now, unless its version and the fields that the keys are made of are those of *seen*: another
+    application may write twice within the millisecond that UpdatedAt tells. ItemNotFoundError if it is gone.
+    """
+    write, expression = _Write.new("repair", entity, ids), Expression()
+    data = entity.index_data(seen)
+    index = entity.index_keys(ids, data, frozenset())
+    sets = [f"{expression.path((name,))} = {expression.value(value)}" for name, value in index.items()]
+    sets.append(f"{expression.path((WRITE_ID,))} = {expression.value({'S': write.write_id})}")
+    removes = [expression.path((name,)) for name in INDEX_ATTRIBUTES.values() if name not in index]
+    conditions = [expression.alive(entity, write.now), expression.unchanged(seen)]
+    conditions += [expression.same((DATA, name), data.get(name)) for name in entity.index_names]
+
+    def anew(item: Row | None) -> Prepared:
+        raise write.refusal(item) or write.stale(item)
+
+    members = write.members(expression, " AND ".join(conditions), UpdateExpression=update_expression(sets, removes))
+    _apply(Prepared(write, "UpdateItem", members, anew), "NONE")
+
+
 def replacement(
     entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, created_at: int | None, others: WireMap
 ) -> tuple[msgspec.Raw, WireMap]:

@@ -16,13 +16,14 @@ LEAVES = {"cli", "local", "reso"}
 # Top to bottom: a module imports from the layers below its own, and from its own only where they stand on one line.
 LAYERS = [
     {"cli"},
-    {"reso"},
+    {"reso", "streams"},
     {"transactions"},
     {"models"},
     {"managers"},
     {"indexes", "attributes", "results", "table"},
     {"atomic"},
-    {"batch"},
+    {"batch", "audit"},
+    {"drift"},
     {"writes"},
     {"changes", "expressions"},
     {"connection"},

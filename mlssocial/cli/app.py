@@ -26,6 +26,7 @@ COMMANDS = {
     "metrics": ("queries", "List a listing's figures, day by day."),
     "connections": ("queries", "List a user's connections to MLS feeds and platforms."),
     "show": ("show", "Show everything of a user, or one item whole."),
+    "audit": ("audit", "Find items whose index keys are wrong, and repair them."),
     "shell": ("shell", "Open a Python prompt with the models at hand."),
 }
 """Every command: the module that has it, as ``<name>_command``, and its short help."""
