@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from . import limits
 from .changes import Changes, Path
 from .codec import MAX_ITEM_BYTES, CodecError, WireMap, item_size, number_text
 from .connection import AnswerLostError, Patience, RefusedError, store
@@ -26,6 +27,7 @@ from .exceptions import (
     MLSSocialError,
     OutcomeUnknownError,
     StaleItemError,
+    StoreError,
     WrongEntityError,
 )
 from .schema import (
@@ -285,6 +287,8 @@ class _Write:
             answer = table.call(operation, members)
         except AnswerLostError as lost:
             return self._settle(lost)
+        except StoreError as error:
+            raise limits.refusal(self.operation, self.key, error) from error
         attributes: Row = answer.get("Attributes", {})
         return attributes
 
@@ -362,6 +366,7 @@ def _update_once(write: _Write, changes: Changes, old: Row | None, seen: Row | N
         resolved = changes.resolve(data)
     except CodecError as error:
         raise InvalidItemError(write.operation, write.key, str(error), fields=error.fields) from None
+    limits.check_values(write.operation, write.key, resolved.sets)
     expression = Expression()
     path = expression.path
     sets = [f"{path((DATA, *at))} = {expression.value(value)}" for at, value in resolved.sets.items()]
@@ -380,13 +385,9 @@ def _update_once(write: _Write, changes: Changes, old: Row | None, seen: Row | N
         conditions.append(expression.unchanged(seen))
     sets.append(f"{path((UPDATED_AT,))} = {expression.value({'N': str(write.now)})}")
     sets.append(f"{path((WRITE_ID,))} = {expression.value({'S': write.write_id})}")
-    return write.send(
-        "UpdateItem",
-        expression,
-        " AND ".join(conditions),
-        UpdateExpression=_update_expression(sets, removes),
-        ReturnValues="ALL_NEW",
-    )
+    change, condition = _update_expression(sets, removes), " AND ".join(conditions)
+    limits.check_expressions(write.operation, write.key, update=change, condition=condition)
+    return write.send("UpdateItem", expression, condition, UpdateExpression=change, ReturnValues="ALL_NEW")
 
 
 def _addition(expression: Expression, path: Path, amount: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ LAYERS = [
     {"indexes", "attributes", "results", "table"},
     {"batch"},
     {"writes"},
-    {"changes"},
+    {"changes", "limits"},
     {"connection"},
     {"schema"},
     {"transport"},
