@@ -31,9 +31,9 @@ _REFUSALS: Mapping[str, str] = {
 
 def check_values(operation: str, key: tuple[str, str], values: Mapping[tuple[str, ...], dict[str, Any]]) -> None:
     """Refuse values, by their paths in Data, that no item can hold together; InvalidItemError names the largest."""
-    sizes = {path: item_size({path[-1]: value}) for path, value in values.items()}
+    sizes = {".".join(path): item_size({path[-1]: value}) for path, value in values.items()}
     if (size := sum(sizes.values())) > MAX_ITEM_BYTES:
-        largest = ".".join(max(sizes, key=lambda path: sizes[path]))
+        largest = max(sizes, key=lambda path: sizes[path])
         over = (
             f"{size:,} bytes are set, {size - MAX_ITEM_BYTES:,} more than the {MAX_ITEM_BYTES:,} that DynamoDB takes in an item"
         )

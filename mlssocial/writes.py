@@ -35,6 +35,8 @@ from .schema import (
     DATA,
     ENTITY_TYPE,
     INDEX_ATTRIBUTES,
+    LEASE_ID,
+    LEASE_UNTIL,
     PK,
     SK,
     TTL,
@@ -48,7 +50,10 @@ from .schema import (
 from .wire import AttributeValue, Row, decode_row, encoded, plain_row, row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+CHANGED = "it has changed since it was read; read it and try again"
+LEASE_LOST = "its lease was lost: it ran out and another worker took it, or the item was written anew; claim() it again"
 
 
 def create(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap) -> Row:
@@ -99,15 +104,17 @@ def save(
     return _head(item) | {name: row[name] for name in (CREATED_AT,) if name in row}
 
 
-def update(entity: Entity[Any], ids: tuple[Any, ...], changes: Changes, *, seen: Row | None = None) -> Row:
+def update(
+    entity: Entity[Any], ids: tuple[Any, ...], changes: Changes, *, seen: Row | None = None, lease: str | None = None
+) -> Row:
     """
     Change some fields of an item and give it as it is now; ItemNotFoundError if it is not there.
 
     One request; a consistent read before it where index keys depend on fields that are not given. Another writer that comes
     between is noticed, and the update is made anew on what that one left; with *seen*, the version that the caller has read, it
-    is StaleItemError.
+    is StaleItemError. With *lease*, a LeaseId, the same write ends that lease, and it is StaleItemError if it was lost.
     """
-    write = _Write.new("update", entity, ids)
+    write = _Write.new("update" if lease is None else "complete", entity, ids)
     old: Row | None = None
     if changes.touches_index(entity) and not changes.decide_index(entity):
         old = read(entity, ids, consistent=True)
@@ -117,8 +124,10 @@ def update(entity: Entity[Any], ids: tuple[Any, ...], changes: Changes, *, seen:
     while True:
         if seen is not None and old is not None and not _same_version(seen, old):
             raise write.stale(old)
+        if lease is not None and old is not None and old.get(LEASE_ID) != AttributeValue(S=lease):
+            raise write.stale(old, LEASE_LOST)
         try:
-            return _update_once(write, changes, old, seen)
+            return _update_once(write, changes, old, seen, lease)
         except RefusedError as refused:
             error = write.refusal(refused.item)
             if error is not None:
@@ -127,6 +136,35 @@ def update(entity: Entity[Any], ids: tuple[Any, ...], changes: Changes, *, seen:
         if not patience.wait():
             reason = "other writers kept changing it until the deadline, and nothing was written; try again"
             raise StaleItemError(write.operation, write.key, reason, item=old)
+
+
+def mark(
+    verb: str,
+    entity: Entity[Any],
+    ids: tuple[Any, ...],
+    condition: Callable[[Expression], str],
+    *,
+    sets: WireMap,
+    removes: Iterable[str] = (),
+    stale: str,
+) -> Row:
+    """
+    Set and remove attributes beside Data where a condition holds, and give the item as it is now. One request.
+
+    ItemNotFoundError if it is not there; StaleItemError with the reason *stale* if the condition does not hold.
+    """
+    write = _Write.new(verb, entity, ids)
+    expression = Expression()
+    values = {**sets, UPDATED_AT: {"N": str(write.now)}, WRITE_ID: {"S": write.write_id}}
+    change = _update_expression(
+        [f"{expression.path((name,))} = {expression.value(value)}" for name, value in values.items()],
+        [expression.path((name,)) for name in removes],
+    )
+    conditions = f"{expression.alive(entity, write.now)} AND {condition(expression)}"
+    try:
+        return write.send("UpdateItem", expression, conditions, UpdateExpression=change, ReturnValues="ALL_NEW")
+    except RefusedError as refused:
+        raise write.refusal(refused.item) or write.stale(refused.item, stale) from None
 
 
 def delete(entity: Entity[Any], ids: tuple[Any, ...], *, seen: Row | None = None) -> bool:
@@ -212,7 +250,12 @@ class Expression:
 
     def unchanged(self, item: Row) -> str:
         """Give the condition that an item's version, the pair (UpdatedAt, WriteId), is the one that *item* has."""
-        return " AND ".join(self._same(name, item.get(name)) for name in (UPDATED_AT, WRITE_ID))
+        return " AND ".join(self.same((name,), item.get(name)) for name in (UPDATED_AT, WRITE_ID))
+
+    def same(self, path: Path, value: dict[str, Any] | AttributeValue | None) -> str:
+        """Give the condition that *path* holds this value, or where it is None, nothing."""
+        at = self.path(path)
+        return f"attribute_not_exists({at})" if value is None else f"{at} = {self.value(value)}"
 
     def of_type(self, path: Path, kind: str) -> str:
         """Give the condition that *path* holds a value of this type."""
@@ -230,10 +273,6 @@ class Expression:
         """Give the request's members."""
         names = {f"#{placeholder}": name for name, placeholder in self.names.items()}
         return {"ExpressionAttributeNames": names, "ExpressionAttributeValues": self.values}
-
-    def _same(self, name: str, value: AttributeValue | None) -> str:
-        path = self.path((name,))
-        return f"attribute_not_exists({path})" if value is None else f"{path} = {self.value(value)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,8 +354,7 @@ class _Write:
     def missing(self) -> ItemNotFoundError:
         return ItemNotFoundError(self.operation, self.key, "it does not exist; create() it first")
 
-    def stale(self, item: Row | None) -> StaleItemError:
-        reason = "it has changed since it was read; read it and try again"
+    def stale(self, item: Row | None, reason: str = CHANGED) -> StaleItemError:
         return StaleItemError(self.operation, self.key, reason, item=item)
 
 
@@ -357,7 +395,7 @@ def _same_version(one: Row, other: Row) -> bool:
     return all(one.get(name) == other.get(name) for name in (UPDATED_AT, WRITE_ID))
 
 
-def _update_once(write: _Write, changes: Changes, old: Row | None, seen: Row | None) -> Row:
+def _update_once(write: _Write, changes: Changes, old: Row | None, seen: Row | None, lease: str | None) -> Row:
     stored = None if old is None or DATA not in old else old[DATA].M
     if old is not None and stored is None:
         raise InvalidItemError(write.operation, write.key, "Data is no map in the stored item; save() it whole", fields=(DATA,))
@@ -383,6 +421,9 @@ def _update_once(write: _Write, changes: Changes, old: Row | None, seen: Row | N
         seen = seen or old
     if seen is not None:
         conditions.append(expression.unchanged(seen))
+    if lease is not None:
+        conditions.append(expression.same((LEASE_ID,), {"S": lease}))
+        removes += [path((name,)) for name in (LEASE_ID, LEASE_UNTIL)]
     sets.append(f"{path((UPDATED_AT,))} = {expression.value({'N': str(write.now)})}")
     sets.append(f"{path((WRITE_ID,))} = {expression.value({'S': write.write_id})}")
     change, condition = _update_expression(sets, removes), " AND ".join(conditions)

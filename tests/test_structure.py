@@ -22,7 +22,7 @@ LAYERS = [
     {"indexes", "attributes", "results", "table"},
     {"batch"},
     {"writes"},
-    {"changes", "limits"},
+    {"changes", "limits", "rollups"},
     {"connection"},
     {"schema"},
     {"transport"},
