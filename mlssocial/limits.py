@@ -23,7 +23,7 @@ MAX_EXPRESSION_BYTES = 4 * 1024
 # By what DynamoDB, DynamoDB Local and the embedded engine say of them.
 _REFUSALS: Mapping[str, str] = {
     "Item size": f"the item would pass the {MAX_ITEM_BYTES:,} bytes that DynamoDB takes; shorten or remove a field first",
-    "esting": f"the item would be nested deeper than the {MAX_NESTING} levels that DynamoDB takes",
+    "Nesting Levels": f"the item would be nested deeper than the {MAX_NESTING} levels that DynamoDB takes",
     "38 digits": f"a sum would have more than the {MAX_NUMBER_DIGITS} digits that DynamoDB keeps",
     "Number overflow": "a sum would pass DynamoDB's range, 1E-130 to 9.99E+125",
 }

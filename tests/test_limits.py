@@ -124,7 +124,6 @@ class TestRefusals:
         [
             ("ValidationException", "Item size has exceeded the maximum allowed size", InvalidItemError),
             ("ValidationException", "Nesting Levels have exceeded supported limits", InvalidItemError),
-            ("ValidationException", "The document path has too many nesting levels; nesting levels: 33", InvalidItemError),
             ("ValidationException", "Number overflow. Attempting to store a number with magnitude …", InvalidItemError),
             ("ValidationException", "The provided key element does not match the schema", StoreError),
             ("AccessDeniedException", "Item size", StoreError),

@@ -44,7 +44,8 @@ class ConnectionManager(QueueManager[M, D]):
         Store new tokens, if those in the table are still the ones in *connection*.
 
         Of workers that refresh one connection at the same time one wins, and the others get the winner's tokens; what anybody
-        changed beside the tokens is kept and hinders nobody. One request, and one more for each such change since the read.
+        changed beside the tokens is kept and hinders nobody. One request, and another for each time that such a change came
+        between. A lease on the connection goes on: :meth:`release` it.
 
         Args:
             connection: As it was read before the platform was asked.

@@ -13,7 +13,7 @@ from mlssocial.schema import DATA, INDEX_ATTRIBUTES, LEASE_ID, LEASE_UNTIL, now_
 from .base import D, EntityManager, M, own_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from mlssocial.codec import WireMap
     from mlssocial.writes import Expression
@@ -146,7 +146,7 @@ _LONGEST = 7 * 24 * 60 * 60
 """Nobody waits longer than a week for an item whose worker has died."""
 
 
-def _free(place: WireMap) -> Any:
+def _free(place: WireMap) -> Callable[[Expression], str]:
     """Give the condition that an item is where it was read in the queue, and that nobody's lease on it lasts."""
     now = {"N": str(now_millis())}
 
@@ -159,7 +159,7 @@ def _free(place: WireMap) -> Any:
     return condition
 
 
-def _held(lease_id: str) -> Any:
+def _held(lease_id: str) -> Callable[[Expression], str]:
     return lambda expression: expression.same((LEASE_ID,), {"S": lease_id})
 
 
