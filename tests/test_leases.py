@@ -217,6 +217,17 @@ class TestLease:
         with pytest.raises(StaleItemError, match="lease was lost"):
             posts.complete(second, status="unpublish_failed")
 
+    def test_lost_where_nothing_is_read(self) -> None:
+        """A completion that needs no read asks for the lease in its one write, and is refused by it."""
+        first = MLSConnection.objects.claim(MLSConnection.objects.create("u1", "c", MLSConnectionData()), seconds=60)
+        assert first is not None
+        run_out(first)
+        assert MLSConnection.objects.claim(first, seconds=60) is not None
+        with recorded() as calls, pytest.raises(StaleItemError, match="lease was lost"):
+            MLSConnection.objects.complete(first, last_synced_at=9000)
+        assert [call.operation for call in calls] == ["UpdateItem"]
+        assert MLSConnection.objects.get("u1", "c", consistent=True).data.last_synced_at is None
+
     def test_run_out_but_not_taken(self) -> None:
         """A lease that has run out and was not taken still completes: nobody else did the work."""
         lease = claimed(waiting())
