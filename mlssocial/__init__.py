@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .exceptions import UnreadableItemWarning as UnreadableItemWarning
     from .exceptions import WrongEntityError as WrongEntityError
     from .managers import ALL_USERS as ALL_USERS
+    from .managers import Refreshed as Refreshed
     from .models import Item as Item
     from .models import Listing as Listing
     from .models import MLSConnection as MLSConnection
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from .models import create_table as create_table
     from .results import Page as Page
     from .results import Results as Results
+    from .rollups import MetricsRow as MetricsRow
     from .settings import Settings as Settings
     from .settings import configure as configure
     from .tokens import Token as Token
@@ -73,9 +75,10 @@ _HOMES = {
         "InvalidRecordError ItemAlreadyExistsError ItemNotFoundError MLSSocialError OutcomeUnknownError SkippedRecordError "
         "StaleItemError StoreError TransactionCanceledError UnreadableItemWarning WrongEntityError"
     ),
-    "managers": "ALL_USERS",
+    "managers": "ALL_USERS Refreshed",
     "models": "Item Listing MLSConnection PerformanceMetrics SocialConnection SocialPost check_table create_table",
     "results": "Page Results",
+    "rollups": "MetricsRow",
     "settings": "Settings configure",
     "tokens": "Token",
     "transactions": "Transaction transaction",

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from .codec import CodecError, WireMap, encode, explain, native, number_text, wire_name
+from .codec import MAX_NESTING, CodecError, WireMap, encode, explain, native, number_text, wire_name
 from .entities import PlatformMetrics
 from .exceptions import InvalidItemError
 from .schema import Entity
@@ -208,7 +208,15 @@ def _walk(payload: type[BaseModel], name: str) -> tuple[Path, _Holder, str]:
         if found is None:
             raise CodecError(f"{name}: {'__'.join(parts[:depth])} has no fields of its own; set it whole", (name,))
         holder = found
-    return tuple(path), holder, parts[-1]
+    return _held(tuple(path)), holder, parts[-1]
+
+
+def _held(path: Path) -> Path:
+    """Hold a path to the depth that DynamoDB takes, a value's own depth aside."""
+    if (levels := len(path) + 1) > MAX_NESTING:  # Data itself is the first
+        top = ".".join(path[:3])
+        raise CodecError(f"{top}: nested {levels} levels deep, and DynamoDB takes {MAX_NESTING}", (top,))
+    return path
 
 
 def _unknown(owner: type[BaseModel], part: str) -> str:

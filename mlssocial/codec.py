@@ -151,7 +151,7 @@ def encode(value: Any, path: tuple[str, ...] = ()) -> AttributeValue:
 
     CodecError if DynamoDB has no place for it: a float, an empty set, a number of more than 38 digits, nesting over 32.
     """
-    if isinstance(value, dict | list | tuple) and len(path) >= MAX_NESTING:  # Data itself is the first level
+    if isinstance(value, dict | list | tuple) and len(path) + 2 > MAX_NESTING:  # Data is the first level, an entry one more
         raise CodecError(f"{_dotted(path[:3])}: nested deeper than {MAX_NESTING} levels", (_dotted(path[:3]),))
     if isinstance(value, dict):
         return {"M": {_name(name, path): encode(entry, (*path, name)) for name, entry in value.items()}}

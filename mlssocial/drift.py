@@ -13,7 +13,7 @@ from typing import Any
 
 from . import writes
 from .codec import CodecError
-from .exceptions import InvalidKeyError, StoreError
+from .exceptions import InvalidItemError, InvalidKeyError, StoreError
 from .schema import ENTITIES, INDEX_ATTRIBUTES, PK, SK, Entity, entity_type, expired, now_millis
 from .wire import AttributeValue, Row
 
@@ -142,8 +142,8 @@ def repair(finding: Finding, row: Row) -> Finding:
     entity = _entity(finding)
     try:
         writes.rekey(entity, entity.parse(*finding.key), row)
-    except StoreError as error:
-        if error.code != "ValidationException":
+    except (InvalidItemError, StoreError) as error:
+        if isinstance(error, StoreError) and error.code != "ValidationException":
             raise
         return replace(finding, outcome=Outcome.FAILED, notes=(*finding.notes, str(error)))
     return replace(finding, outcome=Outcome.REPAIRED)

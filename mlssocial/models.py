@@ -90,8 +90,8 @@ class Item(Model):
     gsi2pk = TextAttribute(attr_name="GSI2PK", null=True)
     gsi2sk = TextAttribute(attr_name="GSI2SK", null=True)
     ttl = SecondsAttribute(attr_name=schema.TTL, null=True)
-    lease_id = TextAttribute(attr_name="LeaseId", null=True)
-    lease_until = MomentAttribute(attr_name="LeaseUntil", null=True)
+    lease_id = TextAttribute(attr_name=schema.LEASE_ID, null=True)
+    lease_until = MomentAttribute(attr_name=schema.LEASE_UNTIL, null=True)
     write_id = TextAttribute(attr_name=schema.WRITE_ID, null=True)
 
     entity: ClassVar[Entity[Any] | None] = None

@@ -37,6 +37,7 @@ D = TypeVar("D", bound=Payload)
 
 PK, SK, ENTITY_TYPE, DATA = "PK", "SK", "EntityType", "Data"
 CREATED_AT, UPDATED_AT, TTL, WRITE_ID = "CreatedAt", "UpdatedAt", "TTL", "WriteId"
+LEASE_ID, LEASE_UNTIL = "LeaseId", "LeaseUntil"
 INDEX_ATTRIBUTES: Mapping[str, str] = {"gsi1pk": "GSI1PK", "gsi1sk": "GSI1SK", "gsi2pk": "GSI2PK", "gsi2sk": "GSI2SK"}
 """The indexes' key attributes, by their names in :class:`keys.Keys`."""
 

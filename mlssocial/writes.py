@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from . import limits
 from .changes import Changes, Resolved
 from .codec import MAX_ITEM_BYTES, CodecError, WireMap, item_size
 from .connection import AnswerLostError, Patience, RefusedError, store
@@ -28,6 +29,7 @@ from .exceptions import (
     MLSSocialError,
     OutcomeUnknownError,
     StaleItemError,
+    StoreError,
     WrongEntityError,
 )
 from .expressions import Expression, not_expired, update_expression
@@ -36,6 +38,8 @@ from .schema import (
     DATA,
     ENTITY_TYPE,
     INDEX_ATTRIBUTES,
+    LEASE_ID,
+    LEASE_UNTIL,
     PK,
     SK,
     TTL,
@@ -53,6 +57,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from .changes import Path
+
+CHANGED = "it has changed since it was read; read it and try again"
+LEASE_LOST = "its lease was lost: it ran out and another worker took it, or the item was written anew; claim() it again"
 
 
 def create(entity: Entity[Any], ids: tuple[Any, ...], data: Content) -> Row:
@@ -89,18 +96,51 @@ def update(
     *,
     seen: Row | None = None,
     otherwise: Callable[[], Content] | None = None,
+    lease: str | None = None,
 ) -> Row:
     """
     Change some fields of an item and give it as it is now; ItemNotFoundError if it is not there.
 
     One request; a consistent read before it where index keys depend on fields that are not given. Another writer that comes
     between is noticed, and the update is made anew on what that one left; with *seen*, the version that the caller has read, it
-    is StaleItemError. *otherwise* gives Data of the item to create where there is none.
+    is StaleItemError. *otherwise* gives Data of the item to create where there is none. With *lease*, a LeaseId, the same write
+    ends that lease, and it is StaleItemError if it was lost.
     """
-    prepared = prepare_update(entity, ids, changes, seen=seen, otherwise=otherwise)
+    prepared = prepare_update(entity, ids, changes, seen=seen, otherwise=otherwise, lease=lease)
     if prepared.needs_item:
         prepared = prepared.anew(read(entity, ids, consistent=True))
     return _apply(prepared)[1]
+
+
+def mark(
+    verb: str,
+    entity: Entity[Any],
+    ids: tuple[Any, ...],
+    condition: Callable[[Expression], str],
+    *,
+    sets: WireMap,
+    removes: Iterable[str] = (),
+    stale: str,
+) -> Row:
+    """
+    Set and remove attributes beside Data where a condition holds, and give the item as it is now. One request.
+
+    ItemNotFoundError if it is not there; StaleItemError with the reason *stale* if the condition does not hold.
+    """
+    write = _Write.new(verb, entity, ids)
+    expression = Expression()
+    values = {**sets, UPDATED_AT: {"N": str(write.now)}, WRITE_ID: {"S": write.write_id}}
+    change = update_expression(
+        [f"{expression.path((name,))} = {expression.value(value)}" for name, value in values.items()],
+        [expression.path((name,)) for name in removes],
+    )
+
+    def anew(item: Row | None) -> Prepared:
+        raise write.refusal(item) or write.stale(item, stale)
+
+    conditions = f"{expression.alive(entity, write.now)} AND {condition(expression)}"
+    members = write.members(expression, conditions, UpdateExpression=change)
+    return _apply(Prepared(write, "UpdateItem", members, anew))[1]
 
 
 def delete(entity: Entity[Any], ids: tuple[Any, ...], *, seen: Row | None = None) -> bool:
@@ -215,9 +255,11 @@ def prepare_update(
     *,
     seen: Row | None = None,
     otherwise: Callable[[], Content] | None = None,
+    lease: str | None = None,
 ) -> Prepared:
-    """Prepare to change some fields of an item; *otherwise* gives Data of the item to create where there is none."""
-    update = _Update(_Write.new("update", entity, ids), changes, seen, otherwise)
+    """Prepare to change some fields of an item, as :func:`update` says."""
+    verb = "update" if lease is None else "complete"
+    update = _Update(_Write.new(verb, entity, ids), changes, seen, otherwise, lease)
     if changes.touches_index(entity) and not changes.decide_index(entity):
         return Prepared(update.write, "UpdateItem", {}, update.anew, needs_item=True)
     return update.on(None)
@@ -341,6 +383,8 @@ class _Write:
             answer = store().call(operation, members)
         except AnswerLostError as lost:
             return self._settle(lost)
+        except StoreError as error:
+            raise limits.refusal(self.operation, self.key, error) from error
         attributes: Row = answer.get("Attributes", {})
         return attributes
 
@@ -368,8 +412,7 @@ class _Write:
         remedy = "" if self.operation.startswith("delete") else "; create() it first"
         return ItemNotFoundError(self.operation, self.key, f"it does not exist{remedy}")
 
-    def stale(self, item: Row | None) -> StaleItemError:
-        reason = "it has changed since it was read; read it and try again"
+    def stale(self, item: Row | None, reason: str = CHANGED) -> StaleItemError:
         return StaleItemError(self.operation, self.key, reason, item=item)
 
     def contended(self, item: Row | None) -> StaleItemError:
@@ -425,6 +468,10 @@ def _save_expressions(attributes: frozenset[str], seen: frozenset[str] | None) -
     return update_expression(sets, removes), condition, expression.names
 
 
+def _text(item: Row, name: str) -> str | None:
+    return item[name].S if name in item else None
+
+
 def _same_version(one: Row, other: Row) -> bool:
     return all(
         (name in one) == (name in other) and (name not in one or plain(one[name]) == plain(other[name]))
@@ -440,6 +487,7 @@ class _Update:
     changes: Changes
     seen: Row | None
     otherwise: Callable[[], Content] | None
+    lease: str | None
 
     def anew(self, item: Row | None) -> Prepared:
         """Prepare it on the item that is there, or raise what is wrong with that."""
@@ -449,6 +497,8 @@ class _Update:
             return replace(made, anew=self.anew)  # another writer may make it first
         if error is None and self.seen is not None and item is not None and not _same_version(self.seen, item):
             error = self.write.stale(item)
+        if error is None and self.lease is not None and (item is None or _text(item, LEASE_ID) != self.lease):
+            error = self.write.stale(item, LEASE_LOST)
         if error is not None:
             raise error
         return self.on(item)
@@ -472,10 +522,14 @@ class _Update:
             locked = self.seen or old
         if locked is not None:
             conditions.append(expression.unchanged(locked))
+        if self.lease is not None:
+            conditions.append(expression.same((LEASE_ID,), {"S": self.lease}))
+            removes += [path((name,)) for name in (LEASE_ID, LEASE_UNTIL)]
         sets.append(f"{path((UPDATED_AT,))} = {expression.value({'N': str(write.now)})}")
         sets.append(f"{path((WRITE_ID,))} = {expression.value({'S': write.write_id})}")
-        change = update_expression(sets, removes)
-        members = write.members(expression, " AND ".join(conditions), UpdateExpression=change)
+        change, condition = update_expression(sets, removes), " AND ".join(conditions)
+        limits.check_expressions(write.operation, write.key, update=change, condition=condition)
+        members = write.members(expression, condition, UpdateExpression=change)
         return Prepared(write, "UpdateItem", members, self.anew)
 
     def _resolved(self, old: Row | None) -> tuple[WireMap | None, Resolved]:
@@ -486,6 +540,8 @@ class _Update:
             raise InvalidItemError(self.write.operation, self.write.key, reason, fields=(DATA,))
         data = None if stored is None else plain_row(stored)
         try:
-            return data, self.changes.resolve(data)
+            resolved = self.changes.resolve(data)
         except CodecError as error:
             raise InvalidItemError(self.write.operation, self.write.key, str(error), fields=error.fields) from None
+        limits.check_values(self.write.operation, self.write.key, resolved.sets)
+        return data, resolved

@@ -199,14 +199,14 @@ class TestWriting:
             dump(ListingData.model_validate({"status": "sold", "odd": value}))
 
     def test_nesting(self) -> None:
-        """Nesting is taken to DynamoDB's 32 levels and not deeper."""
+        """Nesting is taken to DynamoDB's 32 levels, Data and the innermost value included, and not deeper."""
 
         def nested(levels: int) -> Any:
             return {"a": nested(levels - 1)} if levels else 1
 
-        dump(ListingData.model_validate({"status": "sold", "a": nested(31)}))
+        dump(ListingData.model_validate({"status": "sold", "a": nested(30)}))
         with pytest.raises(CodecError, match="deeper than 32"):
-            dump(ListingData.model_validate({"status": "sold", "a": nested(32)}))
+            dump(ListingData.model_validate({"status": "sold", "a": nested(31)}))
 
     def test_changes_past_validation(self) -> None:
         """A list that was changed to what cannot be read back is refused, and not stored."""

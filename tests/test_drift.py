@@ -235,7 +235,7 @@ class TestRepair:
         item["Data"]["M"]["description"]["S"] = "x" * (MAX_ITEM_BYTES - item_size(item) - 30)
         put_raw(item)
         done = repair(found(item), row_of(item))
-        assert (done.outcome, "ValidationException" in done.notes[-1]) == (Outcome.FAILED, True)
+        assert (done.outcome, "409,600" in done.notes[-1]) == (Outcome.FAILED, True)
 
     def test_a_table_that_is_not_there_is_an_error(self) -> None:
         """What is wrong with the table, and not with one item, ends the work."""

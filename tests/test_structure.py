@@ -25,7 +25,7 @@ LAYERS = [
     {"batch", "audit"},
     {"drift"},
     {"writes"},
-    {"changes", "expressions"},
+    {"changes", "expressions", "limits", "rollups"},
     {"connection"},
     {"schema"},
     {"transport"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date as Date  # noqa: N812  a parameter is called date
 from typing import TYPE_CHECKING, Any
 
 from mlssocial import atomic, changes, keys, writes
@@ -9,15 +10,16 @@ from mlssocial.codec import CodecError
 from mlssocial.entities import PerformanceMetricsData
 from mlssocial.exceptions import InvalidItemError
 from mlssocial.results import Results
+from mlssocial.rollups import check_period, rollup
 
 from .base import EntityManager
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import date as Date  # noqa: N812  a parameter is called date
     from decimal import Decimal
 
     from mlssocial.models import PerformanceMetrics
+    from mlssocial.rollups import MetricsRow, Period
     from mlssocial.schema import Content
 
 
@@ -140,3 +142,33 @@ class PerformanceMetricsManager(EntityManager["PerformanceMetrics", PerformanceM
         else:
             how["between"] = keys.metrics_range(listing_id, since, until)
         return self._results("query", 5, keys.user_partition(user_id), **how)
+
+    def rollup(
+        self,
+        user_id: str,
+        listing_id: str,
+        since: Date | str,
+        until: Date | str,
+        *,
+        by: Period = "day",
+        consistent: bool = False,
+    ) -> list[MetricsRow]:
+        """
+        Sum a listing's figures between two days, both included, by day, ISO week (from Monday) or calendar month.
+
+        One row a period in the order of time, with zeros where there are no figures; the first and the last are cut to *since*
+        and *until*, as their start and end say. Totals are the days' own totals, and not the platforms' sum. Null counts as
+        nothing. Engagement is a rate: the mean of the days', weighted by views. Access pattern 5: one range query, a request a
+        1 MB page. A day that cannot be read is left out with an UnreadableItemWarning.
+
+        Raises:
+            InvalidKeyError: An id or a day cannot go into a key, *since* is after *until*, or *by* is no period.
+        """
+        period = check_period(by)
+        days = self.query(user_id, listing_id, since=since, until=until, consistent=consistent)
+        found = [(item.date, item.data) for item in days]
+        return rollup(found, _day(since), _day(until), period)
+
+
+def _day(day: Date | str) -> Date:
+    return Date.fromisoformat(day) if isinstance(day, str) else day

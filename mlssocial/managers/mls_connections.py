@@ -10,7 +10,8 @@ from mlssocial.entities import MLSConnectionData
 from mlssocial.results import Guard, Results
 from mlssocial.schema import DATA
 
-from .base import EntityManager, WhoseItems, queue_user, tenant
+from .base import WhoseItems, queue_user, tenant
+from .connections import ConnectionManager
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from mlssocial.models import MLSConnection
 
 
-class MLSConnectionManager(EntityManager["MLSConnection", MLSConnectionData]):
+class MLSConnectionManager(ConnectionManager["MLSConnection", MLSConnectionData]):
     """The access to MLS connections, at ``MLSConnection.objects``."""
 
     def get(self, user_id: str, connection_id: str, *, consistent: bool = False) -> MLSConnection:

@@ -9,7 +9,8 @@ from mlssocial.entities import PostStatus, SocialPostData
 from mlssocial.results import Guard, Results
 from mlssocial.schema import DATA
 
-from .base import EntityManager, WhoseItems, queue_user, tenant
+from .base import WhoseItems, queue_user, tenant
+from .queues import QueueManager
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from mlssocial.models import SocialPost
 
 
-class SocialPostManager(EntityManager["SocialPost", SocialPostData]):
+class SocialPostManager(QueueManager["SocialPost", SocialPostData]):
     """The access to social posts, at ``SocialPost.objects``."""
 
     def get(self, user_id: str, post_id: str, *, consistent: bool = False) -> SocialPost:

@@ -9,7 +9,8 @@ from mlssocial.entities import SocialConnectionData
 from mlssocial.results import Guard, Results
 from mlssocial.schema import DATA
 
-from .base import EntityManager, WhoseItems, queue_user, tenant
+from .base import WhoseItems, queue_user, tenant
+from .connections import ConnectionManager
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from mlssocial.models import SocialConnection
 
 
-class SocialConnectionManager(EntityManager["SocialConnection", SocialConnectionData]):
+class SocialConnectionManager(ConnectionManager["SocialConnection", SocialConnectionData]):
     """The access to social connections, at ``SocialConnection.objects``; platforms in any case."""
 
     def get(self, user_id: str, platform: str, *, consistent: bool = False) -> SocialConnection:
