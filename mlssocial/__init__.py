@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import keys as keys
+    from .batch import BatchResult as BatchResult
     from .entities import Address as Address
     from .entities import ListingData as ListingData
     from .entities import ListingStatus as ListingStatus
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from .tokens import Token as Token
 
 _HOMES = {
+    "batch": "BatchResult",
     "entities": (
         "Address ListingData ListingStatus MLSConnectionData PerformanceMetricsData Photo Platform PlatformMetrics PostStatus "
         "SocialConnectionData SocialPostData"

@@ -240,8 +240,8 @@ def _translated(operation: str, request: dict[str, Any], error: Exception, *, ag
         lost = isinstance(error, HTTPClientError)
     if lost and not again and operation not in READS | CONTROL:
         return AnswerLostError(str(error))
-    index = request.get("IndexName")
-    return store_error(f"{operation} on {request.get('TableName')}{f' ({index})' if index else ''}", error)
+    index, table = request.get("IndexName"), request.get("TableName") or ", ".join(request.get("RequestItems", ()))
+    return store_error(f"{operation} on {table}{f' ({index})' if index else ''}", error)
 
 
 _lock = Lock()

@@ -46,21 +46,30 @@ from .schema import (
 from .wire import AttributeValue, Row, decode_row, encoded, plain_row, row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 def create(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap) -> Row:
     """Write a new item and give it; ItemAlreadyExistsError if it is there. One request."""
+    return creation(entity, ids, data)()
+
+
+def creation(entity: Entity[Any], ids: tuple[Any, ...], data: WireMap, *, others: WireMap | None = None) -> Callable[[], Row]:
+    """Check a new item and make its JSON, with *others* beside Data; what is given back writes it, as :func:`create` does."""
     write = _Write.new("create", entity, ids)
-    item = encoded(write.item(data))
-    expression = Expression()
-    absent = f"attribute_not_exists({expression.path((PK,))}) OR {expression.expired(write.now)}"
-    try:
-        write.send("PutItem", expression, absent, Item=item)
-    except RefusedError:
-        reason = "it exists already; use update(), or save() to overwrite"
-        raise ItemAlreadyExistsError(write.operation, write.key, reason) from None
-    return decode_row(item)
+    item = encoded((others or {}) | write.item(data))
+
+    def send() -> Row:
+        expression = Expression()
+        absent = f"attribute_not_exists({expression.path((PK,))}) OR {expression.expired(now_millis())}"
+        try:
+            write.send("PutItem", expression, absent, Item=item)
+        except RefusedError:
+            reason = "it exists already; use update(), or save() to overwrite"
+            raise ItemAlreadyExistsError(write.operation, write.key, reason) from None
+        return decode_row(item)
+
+    return send
 
 
 def save(
