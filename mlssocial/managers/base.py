@@ -173,9 +173,9 @@ class EntityManager(Manager[M, D]):
 
         Raises:
             InvalidItemError, InvalidKeyError: An item cannot be stored. Nothing was sent.
-            BatchIncompleteError: Some were not written, or nobody can tell: *unprocessed* are those items, *result* says why; or
-                an iterator's item cannot be stored, which is the last one of *unprocessed*: all before it were sent, nothing
-                was taken after it.
+            BatchIncompleteError: Some were not written, or nobody can tell: *unprocessed* are those items, *result* says why.
+                Or an iterator's item cannot be stored, which is the last of *unprocessed* then: all before it were sent, and
+                none was taken after it.
         """
         return SaveMany("save_many", self.model, self.entity).run(items)
 
@@ -210,11 +210,11 @@ class EntityManager(Manager[M, D]):
         return DeleteMany(self.entity, self._key).run(ids)
 
     def _key(self, ids: tuple[Any, ...]) -> tuple[str, str]:
-        if isinstance(ids, str) or len(ids) != len(self.entity.id_names):
+        if not isinstance(ids, tuple) or len(ids) != len(self.entity.id_names):
             raise InvalidKeyError(
                 "ids", f"({', '.join(self.entity.id_names)}) is needed for each {self.entity.name}, not {ids!r}"
             )
-        return self.entity.keys(tuple(ids))
+        return self.entity.keys(ids)
 
 
 class ItemManager(Manager["Item", Payload]):
