@@ -300,7 +300,7 @@ class Batch(ABC, Generic[T]):
 
     def not_sent(self) -> StoreError:
         """Make the error for what the batch's end came before."""
-        return StoreError(f"{self.operation}: not sent, since the batch ended before", code="NotSent")
+        return StoreError(f"{self.operation}: not written, since the batch ended before", code="NotSent")
 
     def _cut_short(self, key: Key) -> OutcomeUnknownError:
         return OutcomeUnknownError(self.operation, key, "interrupted while it was sent; read it before you try again")
@@ -375,7 +375,9 @@ class WholeBatch(Batch[T]):
             outcome |= {key: None for key in left if key not in unprocessed}
             patience = Patience(store().settings.deadline) if len(unprocessed) < len(left) else patience
             left = {key: entry for key, entry in left.items() if key in unprocessed}
-            if left and (self.stopped.is_set() or not patience.wait()):
+            if left and self.stopped.is_set():
+                return outcome | dict.fromkeys(left, self.not_sent())
+            if left and not patience.wait():
                 reason = f"{self.operation}: unprocessed until the deadline; try again later or fewer at a time"
                 return outcome | dict.fromkeys(left, StoreError(reason, code="UnprocessedItems"))
         return outcome
