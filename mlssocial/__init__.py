@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from . import streams as streams
     from .audit import AuditReport as AuditReport
     from .audit import audit_table as audit_table
+    from .batch import BatchResult as BatchResult
     from .drift import Finding as Finding
     from .entities import Address as Address
     from .entities import ListingData as ListingData
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "audit": "AuditReport audit_table",
     "drift": "Finding",
+    "batch": "BatchResult",
     "entities": (
         "Address ListingData ListingStatus MLSConnectionData PerformanceMetricsData Photo Platform PlatformMetrics PostStatus "
         "SocialConnectionData SocialPostData"

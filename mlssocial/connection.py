@@ -283,8 +283,8 @@ def _translated(operation: str, request: dict[str, Any], error: Exception, *, lo
         return CanceledError(members)
     if lost and operation not in READS | CONTROL:
         return AnswerLostError(str(error))
-    index = request.get("IndexName")
-    return store_error(f"{operation} on {request.get('TableName')}{f' ({index})' if index else ''}", error)
+    index, table = request.get("IndexName"), request.get("TableName") or ", ".join(request.get("RequestItems", ()))
+    return store_error(f"{operation} on {table}{f' ({index})' if index else ''}", error)
 
 
 def _shown(refusal: dict[str, Any]) -> Row | None:

@@ -13,7 +13,7 @@ Every error that leaves mlssocial.
       StaleItemError                      it has changed since it was read                    .item
       TransactionCanceledError            some of a transaction was refused, nothing written  .reasons
       WrongEntityError                    another entity is stored under that key             .found
-      BatchIncompleteError                some of a batch was not written                     .unprocessed
+      BatchIncompleteError                some of a batch was not written                     .unprocessed .result
       OutcomeUnknownError                 nobody can tell whether a write was applied         .operation
       StoreError                          DynamoDB, or the way to it, refused                 .code .request_id
       FeedError(ValueError)               an MLS feed cannot be read
@@ -32,6 +32,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from .batch import BatchResult
 
 
 class MLSSocialError(Exception):
@@ -152,15 +154,17 @@ class TransactionCanceledError(MLSSocialError):
 
 class BatchIncompleteError(MLSSocialError):
     """
-    Some items of a batch were not written.
+    Some items of a batch were not written, or nobody can tell.
 
     Attributes:
-        unprocessed: What is left to do.
+        unprocessed: What is left to do, as it was given: items, or ids.
+        result: What became of every key; None where no batch was begun.
     """
 
-    def __init__(self, message: str, unprocessed: Sequence[Any]) -> None:
+    def __init__(self, message: str, unprocessed: Sequence[Any], result: BatchResult | None = None) -> None:
         super().__init__(message)
         self.unprocessed = tuple(unprocessed)
+        self.result = result
 
 
 class StoreError(MLSSocialError):

@@ -8,7 +8,7 @@ better asked of ``Model.objects``.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any, ClassVar, NoReturn, Self, cast
 
@@ -152,6 +152,12 @@ class Item(Model):
         return writes.replacement(
             entity, ids, data, created_at=None if created is None else epoch_millis(created), others=others
         )
+
+    def creation(self) -> Callable[[], Row]:
+        """Check this item as a new one, and give what writes it if there is none and returns the row that is stored then."""
+        entity, ids = self._writable("create")
+        data = entity.encode(f"create {entity.name}", ids, self.attribute_values.get("data"))
+        return writes.creation(entity, ids, data, others=self.raw | self._others())
 
     def delete(self, condition: None = None, *, add_version_condition: bool = True) -> bool:  # type: ignore[override]
         """Delete this item; False if it was not there, StaleItemError if it has changed since it was read. One request."""
@@ -316,7 +322,7 @@ class Item(Model):
         for name, value in head.items():
             if name in _TEXTS:
                 values[_TEXTS[name]] = value["S"]
-            else:
+            elif name in _NUMBERS:
                 values[_NUMBERS[name][0]] = _NUMBERS[name][1](value["N"])
         for name, part in (self.entity.key_fields if self.entity else {}).items():
             if getattr(values["data"], name) is None:
@@ -343,9 +349,9 @@ class Item(Model):
         key = (self.pk, self.sk)
         if self.entity is None:
             raise WrongEntityError(f"{verb} item", key, found=self.entity_type)
-        if self._partial and verb == "save":
+        if self._partial and verb != "delete":
             reason = "it was read in part, and would lose the rest; refresh() it first"
-            raise InvalidItemError(f"save {self.entity.name}", key, reason)
+            raise InvalidItemError(f"{verb} {self.entity.name}", key, reason)
         return self.entity, self.entity.parse(*key)
 
 

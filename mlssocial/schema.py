@@ -89,6 +89,11 @@ class Entity(Generic[D]):
         except TypeError:  # an id that has no hash is no id, which the function itself says best
             return self.make_keys(*ids)[:2]
 
+    def ids(self, key: tuple[str, str]) -> tuple[Any, ...]:
+        """Give the ids in a key as a caller gives them: a plain tuple, a platform in lower case."""
+        parts = zip(self.id_names, self.parse(*key), strict=True)
+        return tuple([part.lower() if name == "platform" else part for name, part in parts])
+
     def index_keys(self, ids: tuple[Any, ...], data: WireMap, given: frozenset[str] | None = None) -> WireMap:
         """
         Compute the index attributes that an item has to carry; what is not in the answer it must not carry.

@@ -67,6 +67,12 @@ def create(entity: Entity[Any], ids: tuple[Any, ...], data: Content) -> Row:
     return _apply(prepare_create(entity, ids, data))[1]
 
 
+def creation(entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, others: WireMap | None = None) -> Callable[[], Row]:
+    """Check a new item and make its JSON, with *others* beside Data; what is given back writes it, as :func:`create` does."""
+    prepared = prepare_create(entity, ids, data, others=others)
+    return lambda: _apply(prepared)[1]
+
+
 def save(entity: Entity[Any], ids: tuple[Any, ...], data: Content) -> Row:
     """
     Write an item whole, whether it was there or not, and give it as it is now. One request.

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 from mlssocial import batch, changes, keys, writes
 from mlssocial.entities import Payload
 from mlssocial.exceptions import (
-    BatchIncompleteError,
     InvalidItemError,
     InvalidKeyError,
     ItemNotFoundError,
@@ -21,10 +20,12 @@ from mlssocial.results import Plan, Results
 from mlssocial.schema import expired, now_millis
 from mlssocial.wire import decode_row
 
+from .bulk import CreateMany, DeleteMany, SaveMany
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from mlssocial.codec import WireMap
+    from mlssocial.batch import BatchResult
     from mlssocial.models import Item
     from mlssocial.schema import Content, Entity
     from mlssocial.wire import Row
@@ -155,44 +156,62 @@ class EntityManager(Manager[M, D]):
                     found[item.pk, item.sk] = item
         return {one: found[key] for one, key in wanted if key in found}
 
-    def save_many(self, items: Iterable[M]) -> int:
+    def save_many(self, items: Iterable[M]) -> BatchResult:
         """
-        Write many items whole, over what was there, and give how many were written.
+        Write many items whole, over what was there.
 
-        Any number, 25 a request and a few requests at a time; of several with one key the last one stands. DynamoDB's batches
-        take no conditions: what another writer has changed since an item was read is lost, so keep them for items that nobody
-        else writes. Index keys follow as ever.
+        Any number, 25 or 16 MB a request and a few requests at a time; of several with one key the last one stands. DynamoDB's
+        batches take no conditions: what another writer has changed since an item was read is lost, so keep them for items
+        that nobody else writes. Index keys follow as ever. A list is checked whole before anything is sent; items of an
+        iterator are checked as they are sent, and let go of then. The result holds the ids of all.
+
+        An exception in the iterator itself reaches you as it is: no request is begun after it, and a note on it says how far
+        the batch had come.
 
         Raises:
             InvalidItemError, InvalidKeyError: An item cannot be stored. Nothing was sent.
-            BatchIncompleteError: Some were not written, or nobody can tell; *unprocessed* are those items.
+            BatchIncompleteError: Some were not written, or nobody can tell: *unprocessed* are those items, *result* says why.
+                Or an iterator's item cannot be stored, which is the last of *unprocessed* then: all before it were sent, and
+                none was taken after it.
         """
-        chosen = {(item.pk, item.sk): item for item in items}
-        written = {key: self._replacement(item) for key, item in chosen.items()}
-        outcome = batch.write({key: {"PutRequest": {"Item": item}} for key, (item, _) in written.items()})
-        for key in outcome.written:
-            chosen[key].take_head(written[key][1])
-        if outcome.failed:
-            key, reason = next(iter(outcome.failed.items()))
-            message = (
-                f"save_many {self.entity.name}: {len(outcome.failed):,} of {len(chosen):,} items were not written; "
-                f"the first is {key[0]} / {key[1]}: {reason}; save_many() the unprocessed ones again"
-            )
-            raise BatchIncompleteError(message, [chosen[key] for key in outcome.failed])
-        return len(outcome.written)
+        return SaveMany("save_many", self.model, self.entity).run(items)
+
+    def create_many(self, items: Iterable[M]) -> BatchResult:
+        """
+        Write many new items, each under the condition that there is none yet: one request each, a few at a time.
+
+        Of several with one key the first one is created and the others are refused. A list is checked whole before anything is
+        sent, an iterator as for :meth:`save_many`.
+
+        Raises:
+            InvalidItemError, InvalidKeyError: An item cannot be stored. Nothing was sent.
+            BatchIncompleteError: Some were not created, or nobody can tell: in ``result.refused`` those that were there are
+                under ItemAlreadyExistsError; *unprocessed* and an unfit item are as for :meth:`save_many`.
+        """
+        return CreateMany("create_many", self.model, self.entity).run(items)
+
+    def delete_many(self, ids: Iterable[tuple[Any, ...]]) -> BatchResult:
+        """
+        Delete many items by their ids, whether they are there or not: ``delete_many([("u1", "l1"), ("u1", "l2")])``.
+
+        Any number, 25 a request and a few requests at a time. DynamoDB's batches take no conditions: whatever is stored under
+        such a key goes, however new it is, and another application's item too if its sort key begins as this entity's do. What
+        ``result.written`` names is gone. Where an answer was lost, that is what a consistent read says; an item that is still
+        there then is not deleted again, since it may be a newer one, but unknown.
+
+        Raises:
+            InvalidKeyError: An id cannot go into a key. Nothing was sent.
+            BatchIncompleteError: Some were not deleted, or nobody can tell: *unprocessed* are those ids; unfit ids of an
+                iterator are the last, as for :meth:`save_many`.
+        """
+        return DeleteMany(self.entity, self._key).run(ids)
 
     def _key(self, ids: tuple[Any, ...]) -> tuple[str, str]:
-        if isinstance(ids, str) or len(ids) != len(self.entity.id_names):
+        if not isinstance(ids, tuple) or len(ids) != len(self.entity.id_names):
             raise InvalidKeyError(
                 "ids", f"({', '.join(self.entity.id_names)}) is needed for each {self.entity.name}, not {ids!r}"
             )
-        return self.entity.keys(tuple(ids))
-
-    def _replacement(self, item: M) -> tuple[Any, WireMap]:
-        if not isinstance(item, self.model):
-            reason = f"a {self.model.__name__} is needed, not {type(item).__name__}"
-            raise InvalidItemError(f"save_many {self.entity.name}", None, reason)
-        return item.replacement()
+        return self.entity.keys(ids)
 
 
 class ItemManager(Manager["Item", Payload]):

@@ -1,0 +1,114 @@
+"""What becomes of an item in a batch: how it is checked, sent, and recognised after an answer was lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mlssocial import batch
+from mlssocial.batch import Ids, Key, Outcome
+from mlssocial.exceptions import InvalidItemError, MLSSocialError
+from mlssocial.schema import DATA, PK, SK, WRITE_ID
+from mlssocial.wire import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlssocial.models import Item
+    from mlssocial.schema import Entity
+    from mlssocial.wire import Row
+
+M = TypeVar("M", bound="Item")
+
+
+class _OfItems(batch.Batch[M]):
+    """What is given are items of one model."""
+
+    def __init__(self, verb: str, model: type[M], entity: Entity[Any]) -> None:
+        super().__init__(verb, entity)
+        self._model = model
+
+    def check(self, one: M) -> None:
+        """Refuse what is no item of the model."""
+        if not isinstance(one, self._model):
+            reason = f"a {self._model.__name__} is needed, not {type(one).__name__}"
+            raise InvalidItemError(self.operation, None, reason)
+
+
+class SaveMany(_OfItems[M], batch.WholeBatch[M]):
+    """Items that are written whole, over what is there."""
+
+    def prepare(self, one: M) -> tuple[Key, M, Any, int]:
+        """Check an item and make its JSON."""
+        self.check(one)
+        content, head = one.replacement()
+        return (head[PK]["S"], head[SK]["S"]), one, (content, head), len(content)
+
+    def request(self, key: Key, sent: Any) -> dict[str, Any]:  # noqa: ARG002  a delete's is made of the key
+        """Make a PutRequest."""
+        return {"PutRequest": {"Item": sent[0]}}
+
+    def is_done(self, sent: Any, row: Row | None) -> bool:
+        """Tell whether the stored item shows this very write."""
+        return row is not None and WRITE_ID in row and sent[1][WRITE_ID]["S"] == row[WRITE_ID].S
+
+    def take(self, one: M, sent: Any) -> None:
+        """Let the item know its times, index keys and version."""
+        one.take_head(sent[1])
+
+
+class CreateMany(_OfItems[M]):
+    """Items that are written where there are none, each by a request of its own."""
+
+    most = 5
+    replaces = False
+    past = "created"
+
+    def prepare(self, one: M) -> tuple[Key, M, Any, int]:
+        """Check an item and make its JSON."""
+        self.check(one)
+        return (one.pk, one.sk), one, one.creation(), 0
+
+    def send(self, entries: dict[Key, tuple[M, Any]]) -> Outcome:
+        """Create one after the other, and keep what was stored."""
+        return {key: self._create(entries, key) for key in list(entries)}
+
+    def _create(self, entries: dict[Key, tuple[M, Any]], key: Key) -> MLSSocialError | None:
+        if self.stopped.is_set():
+            return self.not_sent()
+        item, creation = entries[key]
+        try:
+            row = creation()
+        except MLSSocialError as error:
+            return error
+        entries[key] = item, row
+        return None
+
+    def take(self, one: M, sent: Row) -> None:
+        """Let the item know its times, index keys and version."""
+        one.take_head({name: plain(value) for name, value in sent.items() if name != DATA})
+
+
+class DeleteMany(batch.WholeBatch[Ids]):
+    """Ids of items that are not to be there."""
+
+    past = "deleted"
+
+    def __init__(self, entity: Entity[Any], key: Callable[[Ids], Key]) -> None:
+        super().__init__("delete_many", entity)
+        self._key = key
+
+    def prepare(self, one: Ids) -> tuple[Key, Ids, Any, int]:
+        """Check ids; the key in them is all that is sent."""
+        return self._key(one), one, None, 0
+
+    def request(self, key: Key, sent: Any) -> dict[str, Any]:  # noqa: ARG002  a put's is made of it
+        """Make a DeleteRequest."""
+        return {"DeleteRequest": {"Key": {PK: {"S": key[0]}, SK: {"S": key[1]}}}}
+
+    def is_done(self, sent: Any, row: Row | None) -> bool:  # noqa: ARG002
+        """Tell whether nothing is there: all that an unconditional delete promises, whoever has seen to it."""
+        return row is None
+
+    def ids(self, one: Ids) -> Ids:
+        """Give the ids as they were given."""
+        return one
