@@ -2,8 +2,8 @@
 The way to the table: one holder of one connection, following the settings in force.
 
 Credentials, endpoints, TLS, proxies and hooks are botocore's. Retries are ours: botocore re-sends a write whose answer was
-lost, and nobody can say afterwards how often it was applied. Reads are tried again until the deadline; a write only where
-DynamoDB has said that it did nothing, or where it never left.
+lost, and nobody can say afterwards how often it was applied. Reads are tried again until the deadline, and so is a transaction
+that carries its token; a write only where DynamoDB has said that it did nothing, or where it never left.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from enum import Enum
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,7 @@ _METHODS = {
     "BatchGetItem": "batch_get_item",
     "BatchWriteItem": "batch_write_item",
     "TransactGetItems": "transact_get_items",
+    "TransactWriteItems": "transact_write_items",
     "PutItem": "put_item",
     "UpdateItem": "update_item",
     "DeleteItem": "delete_item",
@@ -71,6 +73,10 @@ _NOT_APPLIED = frozenset(
         "TransactionConflictException",
     }
 )
+# Why a transaction was cancelled that may go through the next time; "None" is an operation that was not the cause.
+# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+_CANCELED = "TransactionCanceledException"
+_PASSING_REASONS = frozenset({"None", "TransactionConflict", "ProvisionedThroughputExceeded", "ThrottlingError"})
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 
 
@@ -89,6 +95,21 @@ class RefusedError(MLSSocialError):
     def __init__(self, item: Row | None) -> None:
         super().__init__("a condition failed")
         self.item = item
+
+
+class CanceledError(MLSSocialError):
+    """
+    A transaction was cancelled, and nothing of it was written. What sent it says why and never lets this one out.
+
+    Attributes:
+        reasons: For each of the request's operations, in the request's order: DynamoDB's ``Code`` (``"None"`` where it was not
+            the cause), its ``Message`` or None, and as ``Item`` the row that is there, None where there is none or the
+            operation did not ask for it.
+    """
+
+    def __init__(self, reasons: list[dict[str, Any]]) -> None:
+        super().__init__(f"a transaction was cancelled: {', '.join(reason['Code'] for reason in reasons)}")
+        self.reasons = reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,17 +182,22 @@ class Store:
 
         Raises:
             RefusedError: A condition failed.
+            CanceledError: A transaction was cancelled.
             AnswerLostError: A write was sent, and nobody knows.
             StoreError: DynamoDB refused, or could not be reached before the deadline.
         """
         patience = Patience(self.settings.deadline)
+        repeatable = operation in READS or "ClientRequestToken" in request
+        lost = False
         while True:
             try:
                 return self._send(operation, request)
             except (ClientError, BotoCoreError) as error:
-                again = _may_send_again(operation, error)
+                fate = _fate(error)
+                lost = lost or fate is _Fate.LOST
+                again = fate is _Fate.NOT_DONE or (fate is _Fate.LOST and repeatable)
                 if not again or not patience.wait():
-                    raise _translated(operation, request, error, again=again) from error
+                    raise _translated(operation, request, error, lost=lost) from error
 
     def _send(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         calls, started = _calls.get(), time.perf_counter()
@@ -219,29 +245,52 @@ class Store:
         )
 
 
-def _may_send_again(operation: str, error: Exception) -> bool:
+class _Fate(Enum):
+    """What became of a request that failed."""
+
+    REFUSED = "it was refused, and will be again"
+    NOT_DONE = "it did nothing, and may be sent again"
+    LOST = "nobody knows"
+
+
+def _fate(error: Exception) -> _Fate:
     if isinstance(error, ClientError):
-        answered = error.response
-        code = answered.get("Error", {}).get("Code")
-        failed = answered.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
-        return code in _NOT_APPLIED or (failed and operation in READS)
+        code = error.response.get("Error", {}).get("Code")
+        if code in _NOT_APPLIED or (code == _CANCELED and _reasons(error) <= _PASSING_REASONS):
+            return _Fate.NOT_DONE
+        failed = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
+        # A transaction in progress is this one: an earlier attempt of ours, under the same token.
+        return _Fate.LOST if failed or code == "TransactionInProgressException" else _Fate.REFUSED
     if isinstance(error, ConnectTimeoutError | EndpointConnectionError):
-        return True  # nothing was sent
-    return isinstance(error, HTTPClientError) and operation in READS
+        return _Fate.NOT_DONE  # nothing was sent
+    return _Fate.LOST if isinstance(error, HTTPClientError) else _Fate.REFUSED
 
 
-def _translated(operation: str, request: dict[str, Any], error: Exception, *, again: bool) -> MLSSocialError:
-    if isinstance(error, ClientError):
-        if error.response.get("Error", {}).get("Code") == "ConditionalCheckFailedException":
-            item = error.response.get("Item")
-            return RefusedError(None if item is None else row_of(item))
-        lost = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
-    else:
-        lost = isinstance(error, HTTPClientError)
-    if lost and not again and operation not in READS | CONTROL:
+def _reasons(error: ClientError) -> set[str]:
+    return {reason.get("Code") for reason in error.response.get("CancellationReasons", ())} or {_CANCELED}
+
+
+def _translated(operation: str, request: dict[str, Any], error: Exception, *, lost: bool) -> MLSSocialError:
+    """Make the error that is raised; *lost* where an attempt, this one or an earlier, may have been applied."""
+    response = error.response if isinstance(error, ClientError) else {}
+    code = response.get("Error", {}).get("Code")
+    if code == "ConditionalCheckFailedException":
+        return RefusedError(_shown(response))
+    # Had an earlier attempt been applied, DynamoDB would have known the token: a refusal is the answer to all of them.
+    if code == _CANCELED and operation not in READS and not (lost and _fate(error) is _Fate.NOT_DONE):
+        reasons = response.get("CancellationReasons", ())
+        members = [{"Code": str(one.get("Code")), "Message": one.get("Message"), "Item": _shown(one)} for one in reasons]
+        return CanceledError(members)
+    if lost and operation not in READS | CONTROL:
         return AnswerLostError(str(error))
     index = request.get("IndexName")
     return store_error(f"{operation} on {request.get('TableName')}{f' ({index})' if index else ''}", error)
+
+
+def _shown(refusal: dict[str, Any]) -> Row | None:
+    """Give the item that a refusal shows."""
+    item = refusal.get("Item")
+    return None if item is None else row_of(item)
 
 
 _lock = Lock()

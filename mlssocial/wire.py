@@ -51,8 +51,8 @@ def plain_row(row: Row) -> WireMap:
 
 
 def row_of(item: WireMap | Row) -> Row:
-    """Give the row of an item in botocore's form; a row is given back as it is."""
-    if all(isinstance(value, AttributeValue) for value in item.values()):
+    """Give the row of an item in botocore's form; a row is given back as it is. CodecError if it is neither."""
+    if isinstance(item, dict) and all(isinstance(value, AttributeValue) for value in item.values()):
         return item  # type: ignore[return-value]  # just looked at
     try:
         return msgspec.convert(item, Row)
@@ -94,6 +94,15 @@ class _BatchWriteItem(msgspec.Struct):
     ConsumedCapacity: Any = None
 
 
+class _TransactGetItems(msgspec.Struct):
+    Responses: list[dict[str, Row]] = []
+    ConsumedCapacity: Any = None
+
+
+class _TransactWriteItems(msgspec.Struct):
+    ConsumedCapacity: Any = None
+
+
 _ANSWERS: dict[str, msgspec.json.Decoder[Any]] = {
     "GetItem": msgspec.json.Decoder(_GetItem),
     "Query": msgspec.json.Decoder(_Query),
@@ -103,6 +112,8 @@ _ANSWERS: dict[str, msgspec.json.Decoder[Any]] = {
     "DeleteItem": msgspec.json.Decoder(_Write),
     "BatchGetItem": msgspec.json.Decoder(_BatchGetItem),
     "BatchWriteItem": msgspec.json.Decoder(_BatchWriteItem),
+    "TransactGetItems": msgspec.json.Decoder(_TransactGetItems),
+    "TransactWriteItems": msgspec.json.Decoder(_TransactWriteItems),
 }
 
 
