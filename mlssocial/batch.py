@@ -67,7 +67,7 @@ def _read_part(keys: list[dict[str, Any]], *, consistent: bool) -> list[msgspec.
     rows: list[msgspec.Raw] = []
     while keys:
         request = {"RequestItems": {table: {"Keys": keys, "ConsistentRead": consistent}}}
-        answer = store().call("BatchGetItem", request)
+        answer = store().call("BatchGetItem", request, patience=patience)
         found = answer.get("Responses", {}).get(table, [])
         rows += found
         keys = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
@@ -86,7 +86,7 @@ def _write_part(requests: dict[Key, dict[str, Any]]) -> Outcome:
     outcome = Outcome()
     while left:
         try:
-            answer = store().call("BatchWriteItem", {"RequestItems": {table: list(left.values())}})
+            answer = store().call("BatchWriteItem", {"RequestItems": {table: list(left.values())}}, patience=patience)
         except AnswerLostError as lost:
             outcome.failed |= dict.fromkeys(left, f"unknown: the answer was lost ({lost})")
             break

@@ -21,7 +21,7 @@ from .codec import WireMap
 from .connection import store
 from .exceptions import InvalidCursorError, InvalidItemError, UnreadableItemWarning
 from .schema import PK, SK, now_millis
-from .wire import Row, decode_row
+from .wire import Row, decode_row, invalid_answer, is_at
 from .writes import Expression
 
 T = TypeVar("T")
@@ -370,8 +370,10 @@ class Results(Generic[T]):
             request["Limit"] = min(max(wanted, MIN_FILTERED_PAGE) if filtered else wanted, MAX_LIMIT)
         while True:
             answer = store().call("Query", request)
-            for row in answer.get("Items", ()):
-                yield decode_row(row)
+            for row in map(decode_row, answer.get("Items", ())):
+                if not (SK in row and is_at(row, {plan.partition_key: {"S": partition}})):
+                    raise invalid_answer("a row of it is outside of the partition that was asked for")
+                yield row
             if not answer.get("LastEvaluatedKey"):
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]

@@ -108,10 +108,9 @@ def update(entity: Entity[Any], ids: tuple[Any, ...], changes: Changes, *, seen:
     write = _Write.new("update", entity, ids)
     old: Row | None = None
     if changes.touches_index(entity) and not changes.decide_index(entity):
-        old = read(entity, ids, consistent=True)
+        old = read(entity, ids, consistent=True, patience=write.patience)
         if old is None:
             raise write.missing()
-    patience = Patience(store().settings.deadline)
     while True:
         if seen is not None and old is not None and not _same_version(seen, old):
             raise write.stale(old)
@@ -122,7 +121,7 @@ def update(entity: Entity[Any], ids: tuple[Any, ...], changes: Changes, *, seen:
             if error is not None:
                 raise error from None
             old = refused.item
-        if not patience.wait():
+        if not write.patience.wait():
             reason = "other writers kept changing it until the deadline, and nothing was written; try again"
             raise StaleItemError(write.operation, write.key, reason, item=old)
 
@@ -164,12 +163,13 @@ def replacement(
     return encoded(item), _head(item)
 
 
-def read(entity: Entity[Any], ids: tuple[Any, ...], *, consistent: bool) -> Row | None:
+def read(entity: Entity[Any], ids: tuple[Any, ...], *, consistent: bool, patience: Patience | None = None) -> Row | None:
     """Read an item; None where it is not there or its TTL has passed. One request."""
     pk, sk = entity.keys(ids)
     key = {PK: {"S": pk}, SK: {"S": sk}}
     table = store()
-    answer = table.call("GetItem", {"TableName": table.table_name, "Key": key, "ConsistentRead": consistent})
+    request = {"TableName": table.table_name, "Key": key, "ConsistentRead": consistent}
+    answer = table.call("GetItem", request, patience=patience)
     item: Row | None = answer.get("Item")
     if item is None or expired(item, now_millis()):
         return None
@@ -236,7 +236,7 @@ class Expression:
 
 @dataclass(frozen=True, slots=True)
 class _Write:
-    """One write: what it is, when, and the nonce by which it recognises itself."""
+    """One write: what it is, when, the nonce by which it recognises itself, and how long all of it may take."""
 
     operation: str
     entity: Entity[Any]
@@ -244,10 +244,12 @@ class _Write:
     key: tuple[str, str]
     now: int
     write_id: str
+    patience: Patience
 
     @classmethod
     def new(cls, verb: str, entity: Entity[Any], ids: tuple[Any, ...]) -> _Write:
-        return cls(f"{verb} {entity.name}", entity, ids, entity.keys(ids), now_millis(), secrets.token_urlsafe(12))
+        patience, nonce = Patience(store().settings.deadline), secrets.token_urlsafe(12)
+        return cls(f"{verb} {entity.name}", entity, ids, entity.keys(ids), now_millis(), nonce, patience)
 
     def item(self, data: WireMap, *, given: frozenset[str] | None = None) -> dict[str, Any]:
         """Make a whole item of Data, which is written as JSON once and for all; InvalidItemError if it passes 400 KB."""
@@ -282,7 +284,7 @@ class _Write:
             **request,
         }
         try:
-            answer = table.call(operation, members)
+            answer = table.call(operation, members, patience=self.patience)
         except AnswerLostError as lost:
             return self._settle(lost)
         attributes: Row = answer.get("Attributes", {})
@@ -291,7 +293,7 @@ class _Write:
     def _settle(self, lost: AnswerLostError) -> Row:
         """Find out by a consistent read whether a write whose answer was lost was applied."""
         try:
-            item = read(self.entity, self.ids, consistent=True)
+            item = read(self.entity, self.ids, consistent=True, patience=self.patience.to_look())
         except MLSSocialError as error:
             reason = f"the answer was lost ({lost}), and so was a look at the item ({error}); read it before you try again"
             raise OutcomeUnknownError(self.operation, self.key, reason) from error
