@@ -180,7 +180,7 @@ def shows_asked(request: dict[str, Any], answer: dict[str, Any]) -> bool:
         partition = _partition(request)
         return not partition or is_at(_head(rows[0], partition), partition)
     if "TransactItems" in request:
-        found = answer.get("Responses") or answer.get("CancellationReasons")
+        found = answer.get("Responses", answer.get("CancellationReasons"))
         return found is None or all(_is_of_member(*pair) for pair in zip(request["TransactItems"], found, strict=True))
     if "RequestItems" in request:
         found = answer.get("Responses", {}).items()

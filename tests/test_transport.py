@@ -187,6 +187,10 @@ class Server(socketserver.ThreadingTCPServer):
         for connection in list(self.live.values()):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+        self.wait_for_closed()
+
+    def wait_for_closed(self) -> None:
+        """Wait until every connection is closed, and fail if one is not."""
         until = time.monotonic() + 5
         while self.live and time.monotonic() < until:
             time.sleep(0.001)
