@@ -175,13 +175,13 @@ class _Transaction:
 
     def apply(self) -> bool:
         patience = Patience(store().settings.deadline)
-        if self._read_first():
+        if self._read_first(patience):
             return False
         while True:
             try:
-                self._send()
+                self._send(patience)
             except AnswerLostError as lost:
-                return self._settle(lost)
+                return self._settle(lost, patience.to_look())
             except CanceledError as canceled:
                 reasons = canceled.reasons
             else:
@@ -196,25 +196,26 @@ class _Transaction:
                     [one.contended(why["Item"]) if why["Code"] == _CONDITION else None for one, why in self._each(reasons)]
                 )
 
-    def _send(self) -> None:
+    def _send(self, patience: Patience) -> None:
         members = [{_MEMBERS[one.prepared.operation]: one.prepared.members} for one in self.sent]
         # The token is this request's alone: DynamoDB refuses it for another one, such as this one made anew.
-        store().call("TransactWriteItems", {"TransactItems": members, "ClientRequestToken": str(uuid.uuid4())})
+        request = {"TransactItems": members, "ClientRequestToken": str(uuid.uuid4())}
+        store().call("TransactWriteItems", request, patience=patience)
 
-    def _read_first(self) -> bool:
+    def _read_first(self, patience: Patience) -> bool:
         """Read the items that operations depend on; True if the ledger, read along with them, knows this transaction."""
         wanting = [one for one in self.sent if one.prepared.needs_item]
         if not wanting:
             return False
-        rows = self._read(wanting if self.ledger is None else [*wanting, self.ledger])
+        rows = self._read(wanting if self.ledger is None else [*wanting, self.ledger], patience)
         entry = None if self.ledger is None else rows.get(self.ledger.key)
         if entry is not None and not expired(entry, now_millis()) and self._was_applied(entry):
             return True
         self._raise([one.refused(rows.get(one.key)) if one.prepared.needs_item else None for one in self.sent])
         return False
 
-    def _read(self, wanted: Sequence[Operation]) -> dict[Key, Row]:
-        rows = batch.read((one.key for one in wanted), consistent=True)
+    def _read(self, wanted: Sequence[Operation], patience: Patience) -> dict[Key, Row]:
+        rows = batch.read((one.key for one in wanted), consistent=True, patience=patience)
         return {(row[PK].S or "", row[SK].S or ""): row for row in rows}
 
     def _was_applied(self, entry: Row | None) -> bool:
@@ -255,10 +256,10 @@ class _Transaction:
         if any(reasons):
             raise TransactionCanceledError(reasons)
 
-    def _settle(self, lost: AnswerLostError) -> bool:
+    def _settle(self, lost: AnswerLostError, patience: Patience) -> bool:
         """Find out by a consistent read whether a transaction whose answer was lost was applied."""
         try:
-            rows = self._read([one for one in self.sent if one.prepared.operation in {"PutItem", "UpdateItem"}])
+            rows = self._read([one for one in self.sent if one.prepared.operation in {"PutItem", "UpdateItem"}], patience)
         except MLSSocialError as error:
             raise self._unknown(f"the answer was lost ({lost}), and so was a look at the items ({error})") from error
         if self._is_in(rows.values()):

@@ -68,24 +68,31 @@ class BatchResult:
         return f"<BatchResult {len(self._done):,} written, {len(self.refused):,} refused, {len(self.unknown):,} unknown>"
 
 
-def read(keys: Iterable[Key], decode: Callable[[Any], Row] = decode_row, *, consistent: bool) -> Iterator[Row]:
-    """Read items by their keys, in no order; those that are not there are left out. StoreError if some cannot be had."""
-    parts = _at_once(partial(_read_part, consistent=consistent), _batched(dict.fromkeys(keys), MAX_GET), Event())
+def read(
+    keys: Iterable[Key], decode: Callable[[Any], Row] = decode_row, *, consistent: bool, patience: Patience | None = None
+) -> Iterator[Row]:
+    """
+    Read items by their keys, in no order; those that are not there are left out. StoreError if some cannot be had.
+
+    Each request has a deadline of its own, which begins anew with what it gets; with *patience* that one holds for all.
+    """
+    work = partial(_read_part, consistent=consistent, patience=patience)
+    parts = _at_once(work, _batched(dict.fromkeys(keys), MAX_GET), Event())
     return map(decode, chain.from_iterable(parts))  # one at a time: a whole answer's tree is dear to the collector
 
 
-def _read_part(part: list[Key], *, consistent: bool) -> list[msgspec.Raw]:
+def _read_part(part: list[Key], *, consistent: bool, patience: Patience | None = None) -> list[msgspec.Raw]:
     table, deadline = store().table_name, store().settings.deadline
     keys = [{PK: {"S": pk}, SK: {"S": sk}} for pk, sk in part]
-    patience = Patience(deadline)
+    given, patience = patience, patience or Patience(deadline)
     rows: list[msgspec.Raw] = []
     while keys:
         request = {"RequestItems": {table: {"Keys": keys, "ConsistentRead": consistent}}}
-        answer = store().call("BatchGetItem", request)
+        answer = store().call("BatchGetItem", request, patience=patience)
         found = answer.get("Responses", {}).get(table, [])
         rows += found
         keys = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
-        patience = Patience(deadline) if found else patience
+        patience = Patience(deadline) if found and given is None else patience
         if keys and not patience.wait():
             reason = (
                 f"BatchGetItem on {table}: {len(keys)} keys were left unprocessed until the deadline; ask for fewer at a time"
@@ -367,9 +374,9 @@ class WholeBatch(Batch[T]):
         patience = Patience(store().settings.deadline)
         while left:
             try:
-                unprocessed = self._send_once(left)
+                unprocessed = self._send_once(left, patience)
             except AnswerLostError as lost:
-                return outcome | self._looked_up(left, lost)
+                return outcome | self._looked_up(left, lost, patience.to_look())
             except StoreError as error:
                 return outcome | self._refused(left, error)
             outcome |= {key: None for key in left if key not in unprocessed}
@@ -382,11 +389,11 @@ class WholeBatch(Batch[T]):
                 return outcome | dict.fromkeys(left, StoreError(reason, code="UnprocessedItems"))
         return outcome
 
-    def _send_once(self, entries: dict[Key, tuple[T, Any]]) -> set[Key]:
+    def _send_once(self, entries: dict[Key, tuple[T, Any]], patience: Patience) -> set[Key]:
         """Send one request, and give the keys that DynamoDB left."""
         table = store().table_name
         requests = [self.request(key, sent) for key, (_, sent) in entries.items()]
-        answer = store().call("BatchWriteItem", {"RequestItems": {table: requests}})
+        answer = store().call("BatchWriteItem", {"RequestItems": {table: requests}}, patience=patience)
         return {_key_of(request) for request in answer.get("UnprocessedItems", {}).get(table, [])}
 
     def _refused(self, entries: dict[Key, tuple[T, Any]], error: StoreError) -> Outcome:
@@ -397,12 +404,12 @@ class WholeBatch(Batch[T]):
         middle = len(members) // 2
         return self.send(dict(members[:middle])) | self.send(dict(members[middle:]))
 
-    def _looked_up(self, entries: dict[Key, tuple[T, Any]], lost: AnswerLostError) -> Outcome:
+    def _looked_up(self, entries: dict[Key, tuple[T, Any]], lost: AnswerLostError, patience: Patience) -> Outcome:
         """Find out by a consistent read which of a request whose answer was lost were done."""
         found: dict[Key, Row] = {}
         reason = f"the answer was lost ({lost}), and the item does not show this write; read it before you try again"
         try:
-            for row in map(decode_row, _read_part(list(entries), consistent=True)):
+            for row in map(decode_row, _read_part(list(entries), consistent=True, patience=patience)):
                 found[row[PK].S or "", row[SK].S or ""] = row
         except MLSSocialError as error:
             reason = f"the answer was lost ({lost}), and so was a look at the item ({error}); read it before you try again"

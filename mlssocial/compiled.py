@@ -410,7 +410,7 @@ class RowDecoder:
             return decode_row(content)
         try:
             return self._decode(content)  # what it gives answers as attribute values do
-        except msgspec.ValidationError:
+        except (ValueError, RecursionError):
             self._tolerant = _TOLERANT_ROWS
             return decode_row(content)
 

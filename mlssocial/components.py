@@ -1,18 +1,40 @@
 """
 The pieces that are put into a botocore client: how data operations are written and read, whichever way they are sent.
 
-Control-plane calls and errors stay on botocore's own path.
+Control-plane calls and errors stay on botocore's own path, and so does what the transport leaves to it; there too, nothing is
+waited for longer than the call's deadline.
 """
 
 from __future__ import annotations
 
+import io
+import socket
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from http.client import HTTPResponse
 from typing import Any
 from zlib import crc32
 
+from botocore.awsrequest import AWSHTTPConnection, AWSHTTPConnectionPool, AWSHTTPSConnection, AWSHTTPSConnectionPool
 from botocore.exceptions import HTTPClientError
-from botocore.parsers import JSONParser, ResponseParserFactory
+from botocore.parsers import JSONParser, ResponseParserError, ResponseParserFactory
+from urllib3.exceptions import ConnectTimeoutError
 
-from .wire import decode_answer, encode_request, is_data_operation
+from .codec import CodecError
+from .wire import decode_answer, encode_request, is_data_operation, row_of, shows_asked
+
+_FOREVER = float("inf")
+until: ContextVar[float] = ContextVar("mlssocial_until", default=_FOREVER)
+"""When the call under way must be over, on the clock of ``time.monotonic()``; botocore hands no argument of ours through."""
+
+
+def time_left(until: float, longest: float) -> float:
+    """Give how long the next step may take: *longest*, or less until the deadline; TimeoutError where that has passed."""
+    seconds = min(longest, until - time.monotonic())
+    if seconds <= 0:
+        raise TimeoutError("the deadline has passed")
+    return seconds
 
 
 class ParserFactory(ResponseParserFactory):  # type: ignore[misc]  # botocore has no types
@@ -30,11 +52,11 @@ class DataParser(JSONParser):  # type: ignore[misc]
 
     def parse(self, response: dict[str, Any], shape: Any) -> Any:
         """Read an answer."""
-        operation = shape.name.removesuffix("Output") if shape is not None else ""
-        if response["status_code"] >= 300 or not is_data_operation(operation):
-            return super().parse(response, shape)
+        operation, status = shape.name.removesuffix("Output") if shape is not None else "", response["status_code"]
         headers = {name.lower(): value for name, value in response["headers"].items()}
-        return read_answer(operation, response["status_code"], headers, response["body"])
+        if status < 300 and is_data_operation(operation):
+            return read_answer(operation, status, headers, response["body"])
+        return read_other(super().parse, response | {"headers": headers}, shape)
 
 
 class InvalidAnswerError(HTTPClientError):  # type: ignore[misc]
@@ -45,14 +67,10 @@ class InvalidAnswerError(HTTPClientError):  # type: ignore[misc]
 
 def read_answer(operation: str, status: int, headers: dict[str, str], body: bytes) -> dict[str, Any]:
     """Read the answer of a data operation; InvalidAnswerError unless checksum, request id and JSON are right."""
-    checksum, request_id = headers.get("x-amz-crc32"), headers.get("x-amzn-requestid")
-    if checksum is not None and checksum != str(crc32(body)):
-        raise InvalidAnswerError(reason="it does not match its checksum")
-    if request_id is None:
-        raise InvalidAnswerError(reason="it has no request id")
+    request_id = _checked(status, headers, body)
     try:
         parsed = decode_answer(operation, body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidAnswerError(reason=f"its body cannot be read ({type(error).__name__})") from None
     parsed["ResponseMetadata"] = {
         "RequestId": request_id,
@@ -61,6 +79,47 @@ def read_answer(operation: str, status: int, headers: dict[str, str], body: byte
         "RetryAttempts": 0,
     }
     return parsed
+
+
+def check_shown(request: dict[str, Any], answer: dict[str, Any]) -> None:
+    """InvalidAnswerError where an answer shows another item than the request asked for, or a page begins with no row."""
+    try:
+        right = shows_asked(request, answer)
+    except (ValueError, LookupError, RecursionError) as error:
+        raise InvalidAnswerError(reason=f"its items cannot be read ({type(error).__name__})") from None
+    if not right:
+        raise InvalidAnswerError(reason="it shows another item than was asked for")
+
+
+def check_refusal(request: dict[str, Any], refusal: dict[str, Any]) -> None:
+    """Make rows of the items that a refusal shows; InvalidAnswerError where they are none, or other items than asked for."""
+    for shown in (refusal, *refusal.get("CancellationReasons", ())):
+        if shown.get("Item") is not None:
+            try:
+                shown["Item"] = row_of(shown["Item"])
+            except CodecError:
+                raise InvalidAnswerError(reason="the item that it shows cannot be read") from None
+    check_shown(request, refusal)
+
+
+def read_other(parse: Callable[..., Any], response: dict[str, Any], *how: Any) -> Any:
+    """Read a refusal, or the answer of another operation, by one of botocore's parsers; InvalidAnswerError if it is none."""
+    if response["status_code"] < 500:  # behind those that follow is a gateway as often as DynamoDB, and all count as lost
+        _checked(response["status_code"], response["headers"], response["body"])
+    try:
+        return parse(response, *how)
+    except (ResponseParserError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        raise InvalidAnswerError(reason=f"its body cannot be read ({type(error).__name__})") from None
+
+
+def _checked(status: int, headers: dict[str, str], body: bytes) -> str:
+    """Give an answer's request id, if it has one and the right checksum."""
+    checksum, request_id = headers.get("x-amz-crc32"), headers.get("x-amzn-requestid")
+    if checksum is not None and checksum != str(crc32(body)):
+        raise InvalidAnswerError(reason="it does not match its checksum")
+    if request_id is None:
+        raise InvalidAnswerError(reason=f"it has no request id (status {status})")
+    return request_id
 
 
 class Serializer:
@@ -121,9 +180,67 @@ class Endpoints:
         return self._resolver.auth_schemes_to_signing_ctx(auth_schemes)
 
 
+class _TimedReads(io.RawIOBase):
+    """What arrives on a connection of botocore's, for as long as the call has time."""
+
+    def __init__(self, connection: socket.socket, reads: io.RawIOBase) -> None:
+        self._connection, self._reads = connection, reads
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Wait for the next piece."""
+        self._connection.settimeout(time_left(until.get(), self._connection.gettimeout() or _FOREVER))
+        return self._reads.readinto(buffer)
+
+    def close(self) -> None:
+        """Close what it reads from."""
+        self._reads.close()
+        super().close()
+
+
+class _TimedResponse(HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp = io.BufferedReader(_TimedReads(sock, self.fp.detach()))
+
+
+class _TimedConnection:
+    """How botocore's connections are made to end at the deadline: urllib3 knows times for single reads alone."""
+
+    response_class = _TimedResponse
+    timeout: float
+
+    def connect(self) -> None:
+        try:
+            self.timeout = time_left(until.get(), self.timeout)
+        except TimeoutError as error:
+            raise ConnectTimeoutError(str(error)) from None  # urllib3's own, by which botocore knows that nothing was sent
+        super().connect()  # type: ignore[misc]  # mixed into botocore's classes
+
+
+class _HTTPConnection(_TimedConnection, AWSHTTPConnection):  # type: ignore[misc]
+    pass
+
+
+class _HTTPSConnection(_TimedConnection, AWSHTTPSConnection):  # type: ignore[misc]
+    pass
+
+
+class _HTTPPool(AWSHTTPConnectionPool):  # type: ignore[misc]
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(AWSHTTPSConnectionPool):  # type: ignore[misc]
+    ConnectionCls = _HTTPSConnection
+
+
 def install(client: Any) -> None:
     """Put the pieces into a client that botocore has no component for."""
     client._serializer = Serializer(client._serializer)  # noqa: SLF001
     client._user_agent_creator = Agent(client._user_agent_creator)  # noqa: SLF001
     if client._ruleset_resolver is not None:  # noqa: SLF001
         client._ruleset_resolver = Endpoints(client._ruleset_resolver, client._request_signer)  # noqa: SLF001
+    client._endpoint.http_session._pool_classes_by_scheme |= {"http": _HTTPPool, "https": _HTTPSPool}  # noqa: SLF001

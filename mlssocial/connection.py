@@ -33,11 +33,12 @@ from pynamodb.connection.base import Connection, MetaTable
 from pynamodb.connection.table import TableConnection
 
 from . import components, local
+from .components import until
 from .exceptions import ConfigurationError, MLSSocialError, StoreError, store_error
 from .schema import expired, now_millis
 from .settings import Settings, table_settings
 from .transport import Transport
-from .wire import AttributeValue, Row, decode_row, row_of
+from .wire import AttributeValue, Row, decode_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +79,8 @@ _NOT_APPLIED = frozenset(
 _CANCELED = "TransactionCanceledException"
 PASSING_REASONS = frozenset({"None", "TransactionConflict", "ProvisionedThroughputExceeded", "ThrottlingError"})
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
+_LEAST_TIME = 0.05
+"""The part of a deadline below which no further attempt is begun."""
 
 
 class AnswerLostError(MLSSocialError):
@@ -136,17 +139,32 @@ def recorded() -> Iterator[list[Call]]:
 
 
 class Patience:
-    """Growing pauses with full jitter, until a deadline."""
+    """
+    Growing pauses with full jitter, until a deadline: one for a public call, however many requests it takes.
+
+    Attributes:
+        until: The deadline, on the clock of ``time.monotonic()``.
+    """
 
     def __init__(self, seconds: float) -> None:
-        self._until = time.monotonic() + seconds
+        self.until = time.monotonic() + seconds
+        self._least = seconds * _LEAST_TIME
         self._pause = _FIRST_PAUSE
 
+    def to_look(self) -> Patience:
+        """Give the patience for one look at what became of a lost write: the time that is left, a twentieth of all at least."""
+        return Patience(max(self.until - time.monotonic(), self._least))
+
     def wait(self) -> bool:
-        """Wait for the next attempt; False, at once, where it would come after the deadline."""
+        """
+        Wait for the next attempt; False, at once, where it would come after the deadline.
+
+        Or so shortly before it that it would be cut off: a write that was throttled is known not to have been applied, and one
+        that was cut off is not.
+        """
         pause = random.uniform(0, self._pause)  # noqa: S311  full jitter is no secret
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
-        if time.monotonic() + pause > self._until:
+        if time.monotonic() + pause + self._least > self.until:
             return False
         time.sleep(pause)
         return True
@@ -160,12 +178,16 @@ class Store:
         self.table_name = settings.table_name
         self._lock = Lock()
         self._client: Any = None
+        self._closed = False
         self._transport: Transport | None = None
 
     def close(self) -> None:
-        """Close the connections that nobody uses; calls that are under way finish."""
+        """Close the connections, botocore's as well; calls that are under way finish, and theirs is closed then."""
+        self._closed = True
         if self._transport is not None:
             self._transport.close()
+        if self._client is not None:
+            self._client.close()
 
     @property
     def client(self) -> Any:
@@ -174,11 +196,15 @@ class Store:
             with self._lock:  # botocore's client creation is not thread-safe
                 if self._client is None:
                     self._client = self._make_client()
+                    if self._closed:
+                        self.close()
         return self._client
 
-    def call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+    def call(self, operation: str, request: dict[str, Any], *, patience: Patience | None = None) -> dict[str, Any]:
         """
         Send one operation and give the answer.
+
+        The deadline holds for all attempts together; with *patience*, for all requests that are sent with it.
 
         Raises:
             RefusedError: A condition failed.
@@ -186,12 +212,12 @@ class Store:
             AnswerLostError: A write was sent, and nobody knows.
             StoreError: DynamoDB refused, or could not be reached before the deadline.
         """
-        patience = Patience(self.settings.deadline)
+        patience = patience or Patience(self.settings.deadline)
         repeatable = operation in READS or "ClientRequestToken" in request
         lost = False
         while True:
             try:
-                return self._send(operation, request)
+                return self._send(operation, request, patience.until)
             except (ClientError, BotoCoreError) as error:
                 fate = _fate(error)
                 lost = lost or fate is _Fate.LOST
@@ -199,14 +225,19 @@ class Store:
                 if not again or not patience.wait():
                     raise _translated(operation, request, error, lost=lost) from error
 
-    def _send(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        calls, started = _calls.get(), time.perf_counter()
+    def _send(self, operation: str, request: dict[str, Any], deadline: float) -> dict[str, Any]:
+        client, calls, started, before = self.client, _calls.get(), time.perf_counter(), until.set(deadline)
         try:
-            answer: dict[str, Any] = getattr(self.client, _METHODS[operation])(**request)
-            return answer
+            answer: dict[str, Any] = getattr(client, _METHODS[operation])(**request)
+        except ClientError as error:
+            components.check_refusal(request, error.response)
+            raise
         finally:
+            until.reset(before)
             if calls is not None:
                 calls.append(Call(operation, request.get("IndexName"), time.perf_counter() - started))
+        components.check_shown(request, answer)
+        return answer
 
     def _make_client(self) -> Any:
         settings = self.settings
@@ -275,22 +306,16 @@ def _translated(operation: str, request: dict[str, Any], error: Exception, *, lo
     response = error.response if isinstance(error, ClientError) else {}
     code = response.get("Error", {}).get("Code")
     if code == "ConditionalCheckFailedException":
-        return RefusedError(_shown(response))
+        return RefusedError(response.get("Item"))
     # Had an earlier attempt been applied, DynamoDB would have known the token: a refusal is the answer to all of them.
     if code == _CANCELED and operation not in READS and not (lost and _fate(error) is _Fate.NOT_DONE):
         reasons = response.get("CancellationReasons", ())
-        members = [{"Code": str(one.get("Code")), "Message": one.get("Message"), "Item": _shown(one)} for one in reasons]
+        members = [{"Code": str(one.get("Code")), "Message": one.get("Message"), "Item": one.get("Item")} for one in reasons]
         return CanceledError(members)
     if lost and operation not in READS | CONTROL:
         return AnswerLostError(str(error))
     index, table = request.get("IndexName"), request.get("TableName") or ", ".join(request.get("RequestItems", ()))
     return store_error(f"{operation} on {table}{f' ({index})' if index else ''}", error)
-
-
-def _shown(refusal: dict[str, Any]) -> Row | None:
-    """Give the item that a refusal shows."""
-    item = refusal.get("Item")
-    return None if item is None else row_of(item)
 
 
 _lock = Lock()

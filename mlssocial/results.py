@@ -22,7 +22,7 @@ from .connection import store
 from .exceptions import InvalidCursorError, InvalidItemError, UnreadableItemWarning
 from .expressions import Expression
 from .schema import PK, SK, now_millis
-from .wire import Row, decode_row
+from .wire import Row, decode_row, invalid_answer
 
 T = TypeVar("T")
 
@@ -371,8 +371,11 @@ class Results(Generic[T]):
             request["Limit"] = min(max(wanted, MIN_FILTERED_PAGE) if filtered else wanted, MAX_LIMIT)
         while True:
             answer = store().call("Query", request)
-            for row in answer.get("Items", ()):
-                yield self._decode(row)
+            for content in answer.get("Items", ()):
+                row = self._decode(content)
+                if plan.partition_key not in row or partition != row[plan.partition_key].S or SK not in row:
+                    raise invalid_answer("a row of it is outside of the partition that was asked for")
+                yield row
             if not answer.get("LastEvaluatedKey"):
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]

@@ -25,8 +25,10 @@ class Settings:
         endpoint_url: Another endpoint than AWS's: ``http://localhost:8000``, or ``local:`` and ``local:PATH`` for the
             embedded engine, in memory and in a file.
         profile: Profile of AWS's shared configuration.
-        deadline: How long after its start a call may begin another attempt.
-        connect_timeout: How long one attempt may take to connect.
+        deadline: How long a call may take in all: every attempt, the reads that a write needs, and the pauses between. A page
+            of a query is a call; a batch's deadline begins anew whenever something got through. Two things may pass it: the
+            system's look-up of the endpoint's name, and, by a twentieth, the look at what became of a write that was cut off.
+        connect_timeout: How long one attempt may take to connect, for each of the endpoint's addresses.
         read_timeout: How long one attempt may wait for the next piece of an answer.
         max_pool_connections: How many connections are kept; set it to the number of threads.
         transport: ``direct``, this project's own way for data operations, or ``botocore``.

@@ -5,6 +5,8 @@ It stands behind botocore's ``before-call`` event, so parameters, endpoint and c
 before and after the call. It steps aside, call by call, for whatever it would skip: somebody's handler on the way of the
 request, a proxy, a client certificate, another signer, an endpoint with a path. An answer counts only if its checksum, its
 request id and its JSON are right.
+
+An attempt ends at its call's deadline, whatever arrives until then; only the look-up of a host's name cannot be cut short.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from botocore.exceptions import (
 )
 from botocore.httpsession import get_cert_path
 
-from .components import read_answer
+from .components import read_answer, time_left, until
 from .wire import is_data_operation
 
 _CHUNK = 256 * 1024
@@ -69,6 +71,7 @@ class Transport:
         self._events = client.meta.events._emitter  # noqa: SLF001  botocore tells nobody which handlers it has
         self._known: tuple[Any, dict[tuple[str, str], bool]] = (None, {})
         self._pools: dict[str, _Pool] = {}
+        self._closed = False
         self._signer = _Signer(client.meta.region_name)
 
     def install(self) -> None:
@@ -76,7 +79,8 @@ class Transport:
         self._client.meta.events.register_last("before-call", self._before_call)
 
     def close(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close the connections that nobody uses, and those in use as soon as they are given back."""
+        self._closed = True
         for pool in list(self._pools.values()):
             pool.close()
 
@@ -90,7 +94,7 @@ class Transport:
         pool = self._pools.get(params["url"]) or self._pool(params["url"])
         headers, body = params["headers"], params["body"]
         head = self._signer.head(pool.host, headers, body, credentials.get_frozen_credentials())
-        answer = pool.exchange(head + body)
+        answer = pool.exchange(head + body, until.get())
         if answer.status_code >= 300:
             return answer, self._refusal(model, answer)
         return answer, read_answer(operation, answer.status_code, answer.headers, answer.content)
@@ -124,8 +128,11 @@ class Transport:
 
     def _pool(self, url: str) -> _Pool:
         config, verify = self._client.meta.config, self._client._endpoint.http_session._verify  # noqa: SLF001
-        pool = _Pool(url, config.connect_timeout, config.read_timeout, config.max_pool_connections, verify)
-        return self._pools.setdefault(url, pool)
+        made = _Pool(url, config.connect_timeout, config.read_timeout, config.max_pool_connections, verify)
+        pool = self._pools.setdefault(url, made)
+        if self._closed:
+            pool.close()
+        return pool
 
     def _refusal(self, model: Any, answer: Answer) -> Any:
         """Read an error as botocore does, with the fields that its shape has."""
@@ -190,7 +197,11 @@ class _Signer:
 
 
 class _Pool:
-    """Connections to one endpoint that are kept open; the one used last is used next."""
+    """
+    Connections to one endpoint that are kept open; the one used last is used next.
+
+    *until*, here and below, is when the call's deadline is, on the clock of ``time.monotonic()``.
+    """
 
     def __init__(self, url: str, connect_timeout: float, read_timeout: float, size: int, verify: Any) -> None:
         parts = urlsplit(url)
@@ -199,14 +210,14 @@ class _Pool:
         self._address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
         self._connect_timeout, self._read_timeout = connect_timeout, read_timeout
         self._idle: deque[_Connection] = deque()
-        self._size, self._lock = size, Lock()
+        self._size, self._lock, self._closed = size, Lock(), False
         self._tls = _tls_context(verify) if parts.scheme == "https" else None
 
-    def exchange(self, request: bytes) -> Answer:
+    def exchange(self, request: bytes, until: float) -> Answer:
         """Send a request and give its answer; botocore's exceptions tell how it failed."""
-        connection = self._take()
+        connection = self._take(until)
         try:
-            answer = connection.exchange(request)
+            answer = connection.exchange(request, until)
         except TimeoutError as error:
             raise ReadTimeoutError(endpoint_url=self.url, error=error) from error
         except (OSError, EOFError, httptools.HttpParserError) as error:
@@ -217,18 +228,21 @@ class _Pool:
 
     def _give_back(self, connection: _Connection) -> None:
         with self._lock:
-            kept = connection.reusable and len(self._idle) < self._size
+            kept = connection.reusable and len(self._idle) < self._size and not self._closed
             if kept:
                 self._idle.append(connection)
         if not kept:
             connection.close()
 
     def close(self) -> None:
-        """Close the connections that nobody uses."""
-        while self._idle:
-            self._idle.pop().close()
+        """Close the connections that nobody uses, and from now on each one that is given back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, deque()
+        for connection in idle:
+            connection.close()
 
-    def _take(self) -> _Connection:
+    def _take(self, until: float) -> _Connection:
         while self._idle:
             try:
                 connection = self._idle.pop()
@@ -237,23 +251,41 @@ class _Pool:
             if connection.is_open():
                 return connection
             connection.close()
-        return self._open()
+        return self._open(until)
 
-    def _open(self) -> _Connection:
+    def _open(self, until: float) -> _Connection:
         try:
-            opened = socket.create_connection(self._address, self._connect_timeout)
+            opened = self._reach(until)
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if self._tls:
+                opened.settimeout(time_left(until, self._connect_timeout))
                 opened = self._tls.wrap_socket(opened, server_hostname=self._address[0])
-            opened.settimeout(self._read_timeout)
+        except ssl.SSLEOFError as error:
+            raise EndpointConnectionError(endpoint_url=self.url, error=error) from error
         except ssl.SSLError as error:
             raise SSLError(endpoint_url=self.url, error=error) from error
         except TimeoutError as error:
             raise ConnectTimeoutError(endpoint_url=self.url, error=error) from error
         except OSError as error:
             raise EndpointConnectionError(endpoint_url=self.url, error=error) from error
-        return _Connection(opened)
+        return _Connection(opened, self._read_timeout)
+
+    def _reach(self, until: float) -> socket.socket:
+        """Connect to the first of the host's addresses that answers; each has its share of the time that is left."""
+        found = socket.getaddrinfo(*self._address, type=socket.SOCK_STREAM)
+        for left, (family, kind, protocol, _, address) in zip(range(len(found), 0, -1), found, strict=True):
+            opened = socket.socket(family, kind, protocol)
+            try:
+                opened.settimeout(time_left(until, self._connect_timeout * left) / left)
+                opened.connect(address)
+            except OSError:
+                opened.close()
+                if left == 1:
+                    raise
+            else:
+                return opened
+        raise OSError("the host has no address")
 
 
 def _tls_context(verify: Any) -> ssl.SSLContext:
@@ -271,10 +303,23 @@ def _tls_context(verify: Any) -> ssl.SSLContext:
 class _Connection:
     """One connection, and the parser of the answer that is read from it."""
 
-    __slots__ = ("_body", "_buffer", "_done", "_headers", "_parser", "_poll", "_socket", "reusable")
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_done",
+        "_headers",
+        "_parser",
+        "_poll",
+        "_read_timeout",
+        "_socket",
+        "_timeout",
+        "reusable",
+    )
 
-    def __init__(self, opened: socket.socket) -> None:
+    def __init__(self, opened: socket.socket, read_timeout: float) -> None:
         self._socket = opened
+        self._read_timeout = read_timeout
+        self._timeout: float | None = None
         self._buffer = memoryview(bytearray(_CHUNK))
         self._poll = select.poll()
         self._poll.register(opened, select.POLLIN)
@@ -288,19 +333,35 @@ class _Connection:
         """Close it."""
         self._socket.close()
 
-    def exchange(self, request: bytes) -> Answer:
+    def exchange(self, request: bytes, until: float) -> Answer:
         """Send one request and read its answer to the end."""
         self.reusable, self._done = False, False
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
         self._parser = parser = httptools.HttpResponseParser(self)
-        self._socket.sendall(request)
+        self._limit(until)
+        sent = self._socket.send(request)
+        while sent < len(request):
+            self._limit(until)
+            sent += self._socket.send(memoryview(request)[sent:])
         while not self._done:
+            self._limit(until)
             received = self._socket.recv_into(self._buffer)
             if not received:
                 raise EOFError("the connection was closed before the answer was complete")
             parser.feed_data(self._buffer[:received])
         return Answer(parser.get_status_code(), self._headers, b"".join(self._body))
+
+    def _limit(self, until: float) -> None:
+        """Let the next step take no longer than it may; asking costs less than telling the socket each time."""
+        timeout = until - time.monotonic()
+        if timeout >= self._read_timeout:
+            timeout = self._read_timeout
+        elif timeout <= 0:
+            raise TimeoutError("the deadline has passed")
+        if timeout != self._timeout:
+            self._socket.settimeout(timeout)
+            self._timeout = timeout
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header from the parser."""

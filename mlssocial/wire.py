@@ -7,14 +7,17 @@ garbage collector never meets a page's whole tree.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from .codec import CodecError, WireMap
+from .exceptions import StoreError
 
 
-class AttributeValue(msgspec.Struct, gc=False, omit_defaults=True):
+class AttributeValue(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """One attribute value: the one member that is not None is its type and its content."""
 
     S: str | None = None
@@ -34,6 +37,10 @@ Row = dict[str, AttributeValue]
 
 _KINDS = AttributeValue.__struct_fields__
 _row = msgspec.json.Decoder(Row)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_value = msgspec.json.Decoder(AttributeValue)
+# How a query's key condition begins, this project's and PynamoDB's.
+_PARTITION = re.compile(r"\(*(#\w+) = (:\w+)")
 
 
 def plain(value: AttributeValue) -> dict[str, Any]:
@@ -64,8 +71,16 @@ def row_of(item: WireMap | Row) -> Row:
 
 
 def decode_row(content: bytes | msgspec.Raw) -> Row:
-    """Decode one row."""
-    return _row.decode(content)
+    """Decode one row; StoreError if it is none."""
+    try:
+        return _row.decode(content)
+    except (ValueError, RecursionError) as error:
+        raise invalid_answer(f"a row of it cannot be read ({type(error).__name__})") from None
+
+
+def invalid_answer(reason: str) -> StoreError:
+    """Say that an answer that was taken for one is none after all: a page's rows are not looked into before they are needed."""
+    return StoreError(f"the answer is not DynamoDB's: {reason}; ask again", code="InvalidAnswer")
 
 
 class _GetItem(msgspec.Struct):
@@ -143,3 +158,61 @@ def encoded(value: dict[str, Any]) -> msgspec.Raw:
 def encode_request(request: dict[str, Any]) -> bytes:
     """Write the body of a data operation's request; attribute values in either form."""
     return msgspec.json.encode(request)
+
+
+def is_at(row: Row, keys: Mapping[str, Any]) -> bool:
+    """Tell whether a row has these key attributes, which are text in botocore's form."""
+    for name, value in keys.items():
+        if name not in row or value.get("S") != row[name].S:
+            return False
+    return bool(keys)
+
+
+def shows_asked(request: dict[str, Any], answer: dict[str, Any]) -> bool:
+    """
+    Tell whether the items in an answer are what the request asked for; if not, it is the answer to another request.
+
+    Of a page the first row is looked at, since rows are decoded when they are needed.
+    """
+    if "Key" in request:
+        item = answer.get("Item", answer.get("Attributes"))
+        return item is None or is_at(item, request["Key"]) or "ProjectionExpression" in request
+    if "ProjectionExpression" in request:
+        return True
+    if rows := answer.get("Items"):
+        partition = _partition(request)
+        return not partition or is_at(_head(rows[0], partition), partition)
+    if "TransactItems" in request:
+        found = answer.get("Responses", answer.get("CancellationReasons"))
+        return found is None or all(_is_of_member(*pair) for pair in zip(request["TransactItems"], found, strict=True))
+    if "RequestItems" in request:
+        found = answer.get("Responses", {}).items()
+        return all(_is_asked(rows[0], request["RequestItems"][table]) for table, rows in found if rows)
+    return True
+
+
+def _is_asked(content: msgspec.Raw, asked: dict[str, Any]) -> bool:
+    row = _head(content, asked["Keys"][0])
+    return "ProjectionExpression" in asked or any(is_at(row, key) for key in asked["Keys"])
+
+
+def _is_of_member(member: dict[str, Any], shown: dict[str, Any]) -> bool:
+    """Tell whether an item that a transaction's answer shows is that of its operation; a Put has its key in its item."""
+    (asked,) = member.values()
+    item = shown.get("Item")
+    return item is None or "Key" not in asked or "ProjectionExpression" in asked or is_at(item, asked["Key"])
+
+
+def _head(content: msgspec.Raw, names: Iterable[str]) -> Row:
+    """Decode some of a row's attributes."""
+    members = _members.decode(content)
+    return {name: _value.decode(members[name]) for name in names if name in members}
+
+
+def _partition(request: dict[str, Any]) -> dict[str, Any]:
+    """Give the partition that a query asks for; nothing of a scan."""
+    named = _PARTITION.match(request.get("KeyConditionExpression", ""))
+    if named is None:
+        return {}
+    name, value = named.groups()
+    return {request["ExpressionAttributeNames"][name]: request["ExpressionAttributeValues"][value]}

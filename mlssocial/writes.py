@@ -112,10 +112,11 @@ def update(
     is StaleItemError. *otherwise* gives Data of the item to create where there is none. With *lease*, a LeaseId, the same write
     ends that lease, and it is StaleItemError if it was lost.
     """
+    patience = Patience(store().settings.deadline)
     prepared = prepare_update(entity, ids, changes, seen=seen, otherwise=otherwise, lease=lease)
     if prepared.needs_item:
-        prepared = prepared.anew(read(entity, ids, consistent=True))
-    return _apply(prepared)[1]
+        prepared = prepared.anew(read(entity, ids, consistent=True, patience=patience))
+    return _apply(prepared, patience=patience)[1]
 
 
 def mark(
@@ -202,12 +203,13 @@ def replacement(
     return encoded({**others, **write.item(data, head)}), head
 
 
-def read(entity: Entity[Any], ids: tuple[Any, ...], *, consistent: bool) -> Row | None:
+def read(entity: Entity[Any], ids: tuple[Any, ...], *, consistent: bool, patience: Patience | None = None) -> Row | None:
     """Read an item; None where it is not there or its TTL has passed. One request."""
     pk, sk = entity.keys(ids)
     key = {PK: {"S": pk}, SK: {"S": sk}}
     table = store()
-    answer = table.call("GetItem", {"TableName": table.table_name, "Key": key, "ConsistentRead": consistent})
+    request = {"TableName": table.table_name, "Key": key, "ConsistentRead": consistent}
+    answer = table.call("GetItem", request, patience=patience)
     item: Row | None = answer.get("Item")
     if item is None or expired(item, now_millis()):
         return None
@@ -311,22 +313,21 @@ def prepare_check(
     return Prepared(write, "ConditionCheck", write.members(expression, condition), anew)
 
 
-def _apply(prepared: Prepared, returned: str = "ALL_NEW") -> tuple[Prepared, Row]:
+def _apply(prepared: Prepared, returned: str = "ALL_NEW", patience: Patience | None = None) -> tuple[Prepared, Row]:
     """Send a write, and anew on what refused it for as long as that helps; give what was sent at last, and the item."""
-    patience: Patience | None = None
+    patience, refusals = patience or Patience(store().settings.deadline), 0
     while True:
         if prepared.operation == "UpdateItem":
             prepared.members["ReturnValues"] = returned
         try:
-            row = prepared.write.send(prepared.operation, prepared.members)
+            row = prepared.write.send(prepared.operation, prepared.members, patience)
         except RefusedError as refused:
             item = refused.item
         else:
             return prepared, decode_row(prepared.members["Item"]) if prepared.operation == "PutItem" else row
         prepared = prepared.anew(item)
-        if patience is None:  # what was in the way is known now: the first time there is nothing to wait for
-            patience = Patience(store().settings.deadline)
-        elif not patience.wait():
+        refusals += 1  # what was in the way is known now: the first time there is nothing to wait for
+        if refusals > 1 and not patience.wait():
             raise prepared.write.contended(item)
 
 
@@ -383,21 +384,21 @@ class _Write:
             **request,
         }
 
-    def send(self, operation: str, members: dict[str, Any]) -> Row:
+    def send(self, operation: str, members: dict[str, Any], patience: Patience) -> Row:
         """Send the write; RefusedError if its condition fails, OutcomeUnknownError if nobody can tell."""
         try:
-            answer = store().call(operation, members)
+            answer = store().call(operation, members, patience=patience)
         except AnswerLostError as lost:
-            return self._settle(lost)
+            return self._settle(lost, patience.to_look())
         except StoreError as error:
             raise limits.refusal(self.operation, self.key, error) from error
         attributes: Row = answer.get("Attributes", {})
         return attributes
 
-    def _settle(self, lost: AnswerLostError) -> Row:
+    def _settle(self, lost: AnswerLostError, patience: Patience) -> Row:
         """Find out by a consistent read whether a write whose answer was lost was applied."""
         try:
-            item = read(self.entity, self.ids, consistent=True)
+            item = read(self.entity, self.ids, consistent=True, patience=patience)
         except MLSSocialError as error:
             reason = f"the answer was lost ({lost}), and so was a look at the item ({error}); read it before you try again"
             raise OutcomeUnknownError(self.operation, self.key, reason) from error

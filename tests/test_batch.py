@@ -587,7 +587,7 @@ class TestFaultsOfWrites:
 
     def test_what_stays_unprocessed(self, server: Server) -> None:
         """What DynamoDB does not take until the deadline is named, item by item, and the rest is written."""
-        connect(server, deadline=0.2)
+        connect(server, deadline=1.5)
         items = [listing(number) for number in range(30)]
 
         def takes_but_two(exchange: Exchange) -> None:

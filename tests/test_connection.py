@@ -224,7 +224,7 @@ class TestWrites:
             configure(table_name="x", region="us-east-1", endpoint_url=url, deadline=0.3)
             with pytest.raises(StoreError, match="nothing answers at the endpoint") as caught:
                 Listing.objects.save("u", "l", HOME)
-        assert caught.value.code == "EndpointConnectionError"
+        assert caught.value.code in {"EndpointConnectionError", "ConnectTimeoutError"}  # the last attempt may end early
 
 
 def _day() -> Any:

@@ -187,6 +187,10 @@ class Server(socketserver.ThreadingTCPServer):
         for connection in list(self.live.values()):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+        self.wait_for_closed()
+
+    def wait_for_closed(self) -> None:
+        """Wait until every connection is closed, and fail if one is not."""
         until = time.monotonic() + 5
         while self.live and time.monotonic() < until:
             time.sleep(0.001)
@@ -379,8 +383,11 @@ def _clear_way(monkeypatch: pytest.MonkeyPatch) -> None:
 def connect(server: Server, **options: Any) -> None:
     """Point the project at a server, with an empty table there and nothing counted."""
     known = {"table_name": "homes", "region": "us-east-1", "endpoint_url": server.url}
-    configure(**known | {"deadline": 5, "connect_timeout": 2, "read_timeout": 3} | options)
+    usual = known | {"deadline": 5, "connect_timeout": 2, "read_timeout": 3} | options
+    configure(**usual | {"deadline": 30})
     create_table()
+    configure(**usual)
+    store().client  # noqa: B018  made now, at nobody's expense
     server.requests.clear()
 
 
@@ -892,7 +899,6 @@ class TestErrors:
         refuses("ConditionalCheckFailedException", Item={"PK": {"S": "a"}, "B": {"B": "aGk="}, "M": {"M": {}}}),
         refuses("ServiceUnavailable", 503),
         fails_in_html,
-        lambda exchange: exchange.send(413, b"", x_amzn_RequestId=None, x_amz_crc32=None),
         lambda exchange: exchange.send(400, b'{"Message": "no type"}'),
         lambda exchange: exchange.send(301, b"", Location="http://elsewhere.invalid/"),
     ]
@@ -928,7 +934,7 @@ class TestErrors:
         for call in CALLS:
             with pytest.raises(StoreError, match="nothing answers at the endpoint") as caught:
                 call()
-            assert caught.value.code == "EndpointConnectionError"
+            assert caught.value.code in {"EndpointConnectionError", "ConnectTimeoutError"}  # the last attempt may end early
 
     def test_a_server_that_comes_back(self) -> None:
         """A write to a server that is away for a moment, and so was never sent, is done once when it is back."""
@@ -1001,7 +1007,7 @@ class TestStepsAside:
 
     def test_for_a_hook_that_answers(self, server: Server) -> None:
         """An answer that a hook gives in the request's place is the answer."""
-        body = b'{"Item": {}}'
+        body = b'{"Item": {"PK": {"S": "a"}, "SK": {"S": "b"}}}'
 
         class Raw:
             """A body as urllib3 has it."""
@@ -1012,7 +1018,7 @@ class TestStepsAside:
         headers = {"x-amzn-RequestId": "HOOK"}
         store().client.meta.events.register("before-send", lambda **_: AWSResponse("", 200, headers, Raw()))
         answer = store().call("GetItem", {"TableName": "homes", "Key": {"PK": {"S": "a"}, "SK": {"S": "b"}}})
-        assert (answer["Item"], answer["ResponseMetadata"]["RequestId"], server.requests) == ({}, "HOOK", [])
+        assert (len(answer["Item"]), answer["ResponseMetadata"]["RequestId"], server.requests) == (2, "HOOK", [])
 
     def test_hooks_before_the_call_are_run(self, server: Server) -> None:
         """Hooks before the call are run on the direct way, wherever they are registered."""
