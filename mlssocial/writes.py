@@ -248,8 +248,8 @@ class _Write:
 
     @classmethod
     def new(cls, verb: str, entity: Entity[Any], ids: tuple[Any, ...]) -> _Write:
-        patience, nonce = Patience(store().settings.deadline), secrets.token_urlsafe(12)
-        return cls(f"{verb} {entity.name}", entity, ids, entity.keys(ids), now_millis(), nonce, patience)
+        key, nonce = entity.keys(ids), secrets.token_urlsafe(12)
+        return cls(f"{verb} {entity.name}", entity, ids, key, now_millis(), nonce, store().patience())
 
     def item(self, data: WireMap, *, given: frozenset[str] | None = None) -> dict[str, Any]:
         """Make a whole item of Data, which is written as JSON once and for all; InvalidItemError if it passes 400 KB."""
