@@ -174,7 +174,7 @@ class _Transaction:
             self.places.append(0)
 
     def apply(self) -> bool:
-        patience = Patience(store().settings.deadline)
+        patience = store().patience()
         if self._read_first(patience):
             return False
         while True:

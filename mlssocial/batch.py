@@ -371,7 +371,7 @@ class WholeBatch(Batch[T]):
     def send(self, entries: dict[Key, tuple[T, Any]]) -> Outcome:
         """Send a request again and again until DynamoDB has taken or refused every member, or leaves all until the deadline."""
         left, outcome = entries, Outcome()
-        patience = Patience(store().settings.deadline)
+        patience = store().patience()
         while left:
             try:
                 unprocessed = self._send_once(left, patience)
@@ -380,7 +380,7 @@ class WholeBatch(Batch[T]):
             except StoreError as error:
                 return outcome | self._refused(left, error)
             outcome |= {key: None for key in left if key not in unprocessed}
-            patience = Patience(store().settings.deadline) if len(unprocessed) < len(left) else patience
+            patience = store().patience() if len(unprocessed) < len(left) else patience
             left = {key: entry for key, entry in left.items() if key in unprocessed}
             if left and self.stopped.is_set():
                 return outcome | dict.fromkeys(left, self.not_sent())

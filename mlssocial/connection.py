@@ -200,6 +200,12 @@ class Store:
                         self.close()
         return self._client
 
+    def patience(self) -> Patience:
+        """Give the patience for one public call. It begins when there is a client: making one is not the call's time."""
+        if self._client is None:
+            self.client  # noqa: B018
+        return Patience(self.settings.deadline)
+
     def call(self, operation: str, request: dict[str, Any], *, patience: Patience | None = None) -> dict[str, Any]:
         """
         Send one operation and give the answer.
@@ -212,7 +218,7 @@ class Store:
             AnswerLostError: A write was sent, and nobody knows.
             StoreError: DynamoDB refused, or could not be reached before the deadline.
         """
-        patience = patience or Patience(self.settings.deadline)
+        patience = patience or self.patience()
         repeatable = operation in READS or "ClientRequestToken" in request
         lost = False
         while True:

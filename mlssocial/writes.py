@@ -112,7 +112,7 @@ def update(
     is StaleItemError. *otherwise* gives Data of the item to create where there is none. With *lease*, a LeaseId, the same write
     ends that lease, and it is StaleItemError if it was lost.
     """
-    patience = Patience(store().settings.deadline)
+    patience = store().patience()
     prepared = prepare_update(entity, ids, changes, seen=seen, otherwise=otherwise, lease=lease)
     if prepared.needs_item:
         prepared = prepared.anew(read(entity, ids, consistent=True, patience=patience))
@@ -315,7 +315,7 @@ def prepare_check(
 
 def _apply(prepared: Prepared, returned: str = "ALL_NEW", patience: Patience | None = None) -> tuple[Prepared, Row]:
     """Send a write, and anew on what refused it for as long as that helps; give what was sent at last, and the item."""
-    patience, refusals = patience or Patience(store().settings.deadline), 0
+    patience, refusals = patience or store().patience(), 0
     while True:
         if prepared.operation == "UpdateItem":
             prepared.members["ReturnValues"] = returned

@@ -14,18 +14,21 @@ import pytest
 from mlssocial import Listing, ListingData, MLSSocialError, OutcomeUnknownError, StoreError, configure
 from mlssocial.connection import AnswerLostError, Patience, store
 
+from .conftest import get_raw
 from .test_transport import (
     HOME,
     THROTTLED,
     Exchange,
     Fault,
     Server,
+    as_it_is,
     certificate,
     clear_the_way,
     connect,
     fails,
     is_silent,
     put,
+    refuses,
     response,
     serving_tls,
 )
@@ -191,16 +194,18 @@ class TestCalls:
     def test_an_update_that_reads_first(self, server: Server) -> None:
         """The read before an update, and the update, end together at the deadline."""
         put(server, "l1")
-        server.next(slowed(DEADLINE * 0.6), *[is_silent] * 100, operation="GetItem")
+        server.next(slowed(as_it_is), *[is_silent] * 100, operation="GetItem")
         server.next(*[is_silent] * 100, operation="UpdateItem")
-        with taking(), pytest.raises(OutcomeUnknownError):
+        with taking(), pytest.raises((OutcomeUnknownError, StoreError)):
             Listing.objects.update("u1", "l1", status="sold")
 
     def test_an_update_among_other_writers(self, server: Server) -> None:
-        """Updates that other writers come before are tried again within the one deadline."""
+        """An update that another writer came before is made anew within the one deadline."""
         put(server, "l1")
-        server.next(*[is_silent] * 100, operation="GetItem")
-        with taking(), pytest.raises(StoreError):
+        refusal = refuses("ConditionalCheckFailedException", Item=get_raw("USER#u1", "LISTING#l1"))
+        server.next(as_it_is, *[is_silent] * 100, operation="GetItem")
+        server.next(slowed(refusal), *[is_silent] * 100, operation="UpdateItem")
+        with taking(), pytest.raises((OutcomeUnknownError, StoreError)):
             Listing.objects.update("u1", "l1", status="sold")
 
     def test_the_look_after_a_lost_answer(self, server: Server) -> None:
@@ -219,12 +224,12 @@ class TestCalls:
             server.faults.clear()
 
 
-def slowed(seconds: float) -> Fault:
-    """Answer, but later."""
+def slowed(fault: Fault) -> Fault:
+    """Answer so late that a deadline which began anew behind it would pass the latest time."""
 
     def late(exchange: Exchange) -> None:
-        time.sleep(seconds)
-        exchange.send(*exchange.run())
+        time.sleep(LATEST - DEADLINE)
+        fault(exchange)
 
     return late
 
