@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from .models import SocialPost as SocialPost
     from .models import check_table as check_table
     from .models import create_table as create_table
+    from .propagation import Propagation as Propagation
     from .results import Page as Page
     from .results import Results as Results
     from .settings import Settings as Settings
@@ -69,6 +70,7 @@ _HOMES = {
     ),
     "managers": "ALL_USERS",
     "models": "Item Listing MLSConnection PerformanceMetrics SocialConnection SocialPost check_table create_table",
+    "propagation": "Propagation",
     "results": "Page Results",
     "settings": "Settings configure",
     "tokens": "Token",

@@ -106,13 +106,14 @@ class Operation:
         return error if self.model is None else self.model.own_error(error)
 
 
-def apply(operations: Sequence[Operation], operation_id: str | None = None) -> bool:
+def apply(operations: Sequence[Operation], operation_id: str | None = None, *, asked: list[Any] | None = None) -> bool:
     """
     Write all of the operations or none, in one request; False if *operation_id* says that they had been written before.
 
-    Where index keys depend on fields that are not given, the items are read first, in one request.
+    Where index keys depend on fields that are not given, the items are read first, in one request. *asked* is what tells this
+    request from others under the same operation_id; what the operations ask for if None.
     """
-    return _Transaction(operations, operation_id).apply()
+    return _Transaction(operations, operation_id, asked or _asked(operations)).apply()
 
 
 def apply_as_one(operations: Sequence[Operation], operation_id: str | None = None) -> bool:
@@ -152,9 +153,10 @@ class _Transaction:
         places: For each of them, which of the caller's it stands for.
     """
 
-    def __init__(self, operations: Sequence[Operation], operation_id: str | None) -> None:
+    def __init__(self, operations: Sequence[Operation], operation_id: str | None, asked: list[Any]) -> None:
         self.asked = len(operations)
-        self.fingerprint = _fingerprint(operations)
+        # A hash, which tells one request from another and shows nothing of it.
+        self.fingerprint = blake2b(msgspec.json.encode(asked, order="deterministic"), digest_size=16).hexdigest()
         self.sent, self.places = [*operations], [*range(len(operations))]
         by_key = {one.key: one for one in operations}
         for key, (listing, place) in _listings(operations).items():
@@ -275,10 +277,9 @@ def _user(operations: Sequence[Operation]) -> str:
     return user
 
 
-def _fingerprint(operations: Sequence[Operation]) -> str:
-    """Tell what is asked for from other requests, by a hash that shows nothing of it."""
-    asked = sorted(([*one.key, one.verb, one.asked] for one in operations), key=lambda one: one[:2])
-    return blake2b(msgspec.json.encode(asked, order="deterministic"), digest_size=16).hexdigest()
+def _asked(operations: Sequence[Operation]) -> list[Any]:
+    """Give what is asked for, in whichever order: each item has one operation."""
+    return sorted(([*one.key, one.verb, one.asked] for one in operations), key=lambda one: one[:2])
 
 
 def _listings(operations: Sequence[Operation]) -> dict[Key, tuple[tuple[str, str], int]]:
@@ -302,7 +303,7 @@ def _guard(post: Operation, listing: tuple[str, str]) -> Operation:
     check = writes.prepare_check(LISTING, listing, {("status",): _ON_MARKET}, or_absent=True)
 
     def anew(item: Row | None) -> Prepared:
-        raise _off_market(post, LISTING.keys(listing), _stored_status(item))
+        raise _off_market(post, LISTING.keys(listing), stored_status(item))
 
     return Operation("check", replace(check, anew=anew), {})
 
@@ -311,8 +312,8 @@ def _held(prepared: Prepared, post: Operation) -> Prepared:
     """Hold an operation that leaves its listing's status as it is to one that is on the market."""
 
     def anew(item: Row | None) -> Prepared:
-        if prepared.write.refusal(item) is None and _stored_status(item) not in ON_MARKET:
-            raise _off_market(post, prepared.write.key, _stored_status(item))
+        if prepared.write.refusal(item) is None and stored_status(item) not in ON_MARKET:
+            raise _off_market(post, prepared.write.key, stored_status(item))
         return _held(prepared.anew(item), post)
 
     members = prepared.members
@@ -332,7 +333,8 @@ def _off_market(post: Operation, listing: Key, status: str | None) -> InvalidIte
     return InvalidItemError(post.name, post.key, reason, fields=("status",))
 
 
-def _stored_status(item: Row | None) -> str | None:
+def stored_status(item: Row | None) -> str | None:
+    """Give the status that a stored item has in Data."""
     data = item[DATA].M if item is not None and DATA in item else None
     return data["status"].S if data is not None and "status" in data else None
 

@@ -175,6 +175,11 @@ class Item(Model):
         return item.version(operation)
 
     @classmethod
+    def class_of(cls, entity: Entity[Any]) -> type[Item]:
+        """Give the model of an entity."""
+        return _CLASSES[entity.name]
+
+    @classmethod
     def own_error(cls, error: MLSSocialError) -> MLSSocialError:
         """Make an error of the write engine the model's: its DoesNotExist, and its instance of an item that has changed."""
         if isinstance(error, ItemNotFoundError):
