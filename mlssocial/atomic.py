@@ -46,7 +46,7 @@ _MEMBERS = {"PutItem": "Put", "UpdateItem": "Update", "DeleteItem": "Delete", "C
 _CONDITION = "ConditionalCheckFailed"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)  # what is asked for may hold tokens
 class Operation:
     """
     One operation of a transaction.
@@ -186,6 +186,8 @@ class _Transaction:
                 reasons = canceled.reasons
             else:
                 return True
+            if len(reasons) != len(self.sent):
+                raise StoreError("TransactWriteItems: cancelled without a reason for each operation", code="NoReasons")
             if self._is_in([reason["Item"] for reason in reasons]):
                 return True
             if self.ledger is not None and self._was_applied(reasons[-1]["Item"]):
@@ -207,8 +209,7 @@ class _Transaction:
         if not wanting:
             return False
         rows = self._read(wanting if self.ledger is None else [*wanting, self.ledger])
-        entry = None if self.ledger is None else rows.get(self.ledger.key)
-        if entry is not None and not expired(entry, now_millis()) and self._was_applied(entry):
+        if self.ledger is not None and self._was_applied(rows.get(self.ledger.key)):
             return True
         self._raise([one.refused(rows.get(one.key)) if one.prepared.needs_item else None for one in self.sent])
         return False
@@ -219,7 +220,7 @@ class _Transaction:
 
     def _was_applied(self, entry: Row | None) -> bool:
         """Tell by the ledger's item whether this was applied before; InvalidItemError if something else was, under its id."""
-        if self.ledger is None or entry is None:
+        if self.ledger is None or entry is None or expired(entry, self.ledger.prepared.write.now):
             return False
         data = entry[DATA].M if DATA in entry else None
         if data is not None and "fingerprint" in data and self.fingerprint == data["fingerprint"].S:

@@ -146,7 +146,7 @@ def read(entity: Entity[Any], ids: tuple[Any, ...], *, consistent: bool) -> Row 
     return item
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)  # its members may hold tokens
 class Prepared:
     """
     A write that was not sent yet.
@@ -408,7 +408,7 @@ def _same_version(one: Row, other: Row) -> bool:
     return all(one.get(name) == other.get(name) for name in (UPDATED_AT, WRITE_ID))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Update:
     """What an update is to do, whichever item it meets."""
 

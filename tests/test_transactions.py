@@ -373,6 +373,15 @@ class TestFaults:
         assert (len(seen), t.applied) == (1, True)
         assert stored(Listing.objects.get("u1", "l1"))["Data"]["M"]["address"] == {"M": {"city": {"S": "Reno"}}}
 
+    def test_a_cancellation_without_reasons(self) -> None:
+        """A cancellation that does not say why each operation was refused is told as such, and nothing is guessed."""
+        cancel("ConditionalCheckFailed", times=1)
+        with pytest.raises(StoreError, match="without a reason for each operation"):
+            together(
+                lambda t: t.create(Listing, "u1", "l1", HOME),
+                lambda t: t.create(Listing, "u1", "l2", HOME),
+            )
+
     def test_a_look_that_fails_too(self) -> None:
         """Where the look at the items fails as well, the outcome is unknown."""
         lose(times=10_000)
@@ -585,3 +594,12 @@ class TestChecks:
             pass
         with pytest.raises(ConfigurationError, match="has ended"):
             t.create(Listing, "u1", "l1", HOME)
+        with pytest.raises(ConfigurationError, match="has ended"):
+            t.__enter__()
+
+    def test_nothing_shows_what_is_asked_for(self) -> None:
+        """Neither operations nor writes show values, tokens among them, when a debugger or a log shows them."""
+        t = transaction()
+        t.create(MLSConnection, "u1", "c1", MLSConnectionData(access_token="CANARY"))
+        (operation,) = t._operations.values()
+        assert "CANARY" not in f"{operation!r} {operation.prepared!r} {t!r}"
