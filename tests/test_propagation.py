@@ -249,6 +249,21 @@ class TestFailures:
         assert (len(done.changed), done.unchanged, done.failed) == (12, (LISTING_KEY,), {})
         assert set(states().values()) == {"unpublish_pending"}
 
+    def test_one_who_never_stops(self) -> None:
+        """A copy that others keep changing until the deadline has failed, and is as they left it."""
+        create()
+        mlssocial.configure(**{**_settings(), "deadline": 0.3})
+        prices = iter(range(10_000))
+
+        def act(**_: Any) -> None:
+            Listing.objects.update("u1", "l1", price=next(prices))
+
+        store().client.meta.events.register_first("before-call.dynamodb.TransactWriteItems", act)
+        done = sweep()
+        assert (done.changed, done.unchanged) == ((), ())
+        assert "it has changed since it was read" in str(done.failed[LISTING_KEY])
+        assert Listing.objects.get("u1", "l1", consistent=True).data.status == "active"
+
     def test_copies_that_cannot_be_found(self) -> None:
         """Where the copies cannot be looked up at all, it is an error and no answer."""
 

@@ -151,6 +151,13 @@ class TestTransaction:
         assert (first["GSI1SK"], first["GSI2PK"]) == ({"S": "STATUS#sold"}, {"S": "USER#u1#STATUS#sold"})
         assert second["GSI2SK"] == {"S": "LISTED#2024-02-02#l2"}
 
+    def test_a_lost_answer(self) -> None:
+        """A transaction whose answer was lost was applied, even if the engine forgets its token (moto keeps none)."""
+        seen = lose(times=1)
+        with transaction() as t:
+            t.create(Listing, "u1", "l1", HOME)
+        assert (len(seen), t.applied) == (1, True)
+
     def test_nothing_is_sent_by_an_empty_block(self) -> None:
         """A block without operations sends nothing."""
         with recorded() as calls, transaction("op") as t:
@@ -329,6 +336,15 @@ class TestFaults:
         with transaction("op") as t:
             t.delete(Listing, "u1", "l1")
         assert t.applied is True
+
+    def test_the_ledger_tells_of_an_earlier_one(self) -> None:
+        """A repeat that never arrives is known as one all the same: the ledger has the first."""
+        with transaction("op") as t:
+            t.create(Listing, "u1", "l1", HOME)
+        lose(times=10_000, after=False)
+        with transaction("op") as t:
+            t.create(Listing, "u1", "l1", HOME)
+        assert t.applied is False
 
     def test_a_conflict_is_tried_again(self) -> None:
         """A conflict with another transaction is tried again."""
