@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from .models import SocialPost as SocialPost
     from .models import check_table as check_table
     from .models import create_table as create_table
+    from .propagation import Propagation as Propagation
     from .results import Page as Page
     from .results import Results as Results
     from .rollups import MetricsRow as MetricsRow
@@ -79,6 +80,7 @@ _HOMES = {
     ),
     "managers": "ALL_USERS Refreshed",
     "models": "Item Listing MLSConnection PerformanceMetrics SocialConnection SocialPost check_table create_table",
+    "propagation": "Propagation",
     "results": "Page Results",
     "rollups": "MetricsRow",
     "settings": "Settings configure",

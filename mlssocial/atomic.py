@@ -15,19 +15,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from . import batch, writes
-from .codec import item_size
+from .codec import WireMap, item_size
 from .connection import PASSING_REASONS, AnswerLostError, CanceledError, Patience, store
 from .entities import ListingStatus, PostStatus
 from .exceptions import InvalidItemError, MLSSocialError, OutcomeUnknownError, StoreError, TransactionCanceledError
 from .expressions import Expression
 from .schema import DATA, LISTING, OPERATION, PK, SK, SOCIAL_POST, TTL, WRITE_ID, expired, now_millis
-from .wire import Row
+from .wire import Row, decode_row
 from .writes import Prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from .models import Item
+    from .schema import Content, Entity
 
 Key = tuple[str, str]
 
@@ -46,7 +47,7 @@ _MEMBERS = {"PutItem": "Put", "UpdateItem": "Update", "DeleteItem": "Delete", "C
 _CONDITION = "ConditionalCheckFailed"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)  # what is asked for may hold tokens
 class Operation:
     """
     One operation of a transaction.
@@ -106,13 +107,31 @@ class Operation:
         return error if self.model is None else self.model.own_error(error)
 
 
-def apply(operations: Sequence[Operation], operation_id: str | None = None) -> bool:
+def apply(operations: Sequence[Operation], operation_id: str | None = None, *, asked: list[Any] | None = None) -> bool:
     """
     Write all of the operations or none, in one request; False if *operation_id* says that they had been written before.
 
-    Where index keys depend on fields that are not given, the items are read first, in one request.
+    Where index keys depend on fields that are not given, the items are read first, in one request. *asked* is what tells this
+    request from others under the same operation_id; what the operations ask for if None.
     """
-    return _Transaction(operations, operation_id).apply()
+    return _Transaction(operations, operation_id, asked or _asked(operations)).apply()
+
+
+def creation(entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, others: WireMap | None = None) -> Callable[[], Row]:
+    """
+    Check a new item and make its JSON, with *others* beside Data; what is given back writes it and gives the row.
+
+    A published post goes in a transaction with the check of its listing, anything else alone.
+    """
+    prepared = writes.prepare_create(entity, ids, data, others=others)
+    if entity is not SOCIAL_POST or not _listings([operation := Operation("create", prepared, data.plain())]):
+        return lambda: writes.apply(prepared)
+
+    def send() -> Row:
+        apply_as_one([operation])
+        return decode_row(operation.prepared.members["Item"])
+
+    return send
 
 
 def apply_as_one(operations: Sequence[Operation], operation_id: str | None = None) -> bool:
@@ -152,9 +171,10 @@ class _Transaction:
         places: For each of them, which of the caller's it stands for.
     """
 
-    def __init__(self, operations: Sequence[Operation], operation_id: str | None) -> None:
+    def __init__(self, operations: Sequence[Operation], operation_id: str | None, asked: list[Any]) -> None:
         self.asked = len(operations)
-        self.fingerprint = _fingerprint(operations)
+        # A hash, which tells one request from another and shows nothing of it.
+        self.fingerprint = blake2b(msgspec.json.encode(asked, order="deterministic"), digest_size=16).hexdigest()
         self.sent, self.places = [*operations], [*range(len(operations))]
         by_key = {one.key: one for one in operations}
         for key, (listing, place) in _listings(operations).items():
@@ -208,8 +228,7 @@ class _Transaction:
         if not wanting:
             return False
         rows = self._read(wanting if self.ledger is None else [*wanting, self.ledger], patience)
-        entry = None if self.ledger is None else rows.get(self.ledger.key)
-        if entry is not None and not expired(entry, now_millis()) and self._was_applied(entry):
+        if self.ledger is not None and self._was_applied(rows.get(self.ledger.key)):
             return True
         self._raise([one.refused(rows.get(one.key)) if one.prepared.needs_item else None for one in self.sent])
         return False
@@ -220,7 +239,7 @@ class _Transaction:
 
     def _was_applied(self, entry: Row | None) -> bool:
         """Tell by the ledger's item whether this was applied before; InvalidItemError if something else was, under its id."""
-        if self.ledger is None or entry is None:
+        if self.ledger is None or entry is None or expired(entry, self.ledger.prepared.write.now):
             return False
         data = entry[DATA].M if DATA in entry else None
         if data is not None and "fingerprint" in data and self.fingerprint == data["fingerprint"].S:
@@ -278,10 +297,9 @@ def _user(operations: Sequence[Operation]) -> str:
     return user
 
 
-def _fingerprint(operations: Sequence[Operation]) -> str:
-    """Tell what is asked for from other requests, by a hash that shows nothing of it."""
-    asked = sorted(([*one.key, one.verb, one.asked] for one in operations), key=lambda one: one[:2])
-    return blake2b(msgspec.json.encode(asked, order="deterministic"), digest_size=16).hexdigest()
+def _asked(operations: Sequence[Operation]) -> list[Any]:
+    """Give what is asked for, in whichever order: each item has one operation."""
+    return sorted(([*one.key, one.verb, one.asked] for one in operations), key=lambda one: one[:2])
 
 
 def _listings(operations: Sequence[Operation]) -> dict[Key, tuple[tuple[str, str], int]]:
@@ -305,7 +323,7 @@ def _guard(post: Operation, listing: tuple[str, str]) -> Operation:
     check = writes.prepare_check(LISTING, listing, {("status",): _ON_MARKET}, or_absent=True)
 
     def anew(item: Row | None) -> Prepared:
-        raise _off_market(post, LISTING.keys(listing), _stored_status(item))
+        raise _off_market(post, LISTING.keys(listing), stored_status(item))
 
     return Operation("check", replace(check, anew=anew), {})
 
@@ -314,8 +332,8 @@ def _held(prepared: Prepared, post: Operation) -> Prepared:
     """Hold an operation that leaves its listing's status as it is to one that is on the market."""
 
     def anew(item: Row | None) -> Prepared:
-        if prepared.write.refusal(item) is None and _stored_status(item) not in ON_MARKET:
-            raise _off_market(post, prepared.write.key, _stored_status(item))
+        if prepared.write.refusal(item) is None and stored_status(item) not in ON_MARKET:
+            raise _off_market(post, prepared.write.key, stored_status(item))
         return _held(prepared.anew(item), post)
 
     members = prepared.members
@@ -335,7 +353,8 @@ def _off_market(post: Operation, listing: Key, status: str | None) -> InvalidIte
     return InvalidItemError(post.name, post.key, reason, fields=("status",))
 
 
-def _stored_status(item: Row | None) -> str | None:
+def stored_status(item: Row | None) -> str | None:
+    """Give the status that a stored item has in Data."""
     data = item[DATA].M if item is not None and DATA in item else None
     return data["status"].S if data is not None and "status" in data else None
 

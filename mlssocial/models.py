@@ -19,7 +19,7 @@ from pynamodb.connection.table import TableConnection
 from pynamodb.exceptions import DoesNotExist as PynamoDoesNotExist
 from pynamodb.models import Model
 
-from . import keys, schema, table, writes
+from . import atomic, keys, schema, table, writes
 from .attributes import DataAttribute, EntityTypeAttribute, MomentAttribute, SecondsAttribute, TextAttribute
 from .codec import WireMap, epoch_millis
 from .connection import PartialRow, PynamoTable
@@ -157,7 +157,7 @@ class Item(Model):
         """Check this item as a new one, and give what writes it if there is none and returns the row that is stored then."""
         entity, ids = self._writable("create")
         data = entity.encode(f"create {entity.name}", ids, self.attribute_values.get("data"))
-        return writes.creation(entity, ids, data, others=self.raw | self._others())
+        return atomic.creation(entity, ids, data, others=self.raw | self._others())
 
     def delete(self, condition: None = None, *, add_version_condition: bool = True) -> bool:  # type: ignore[override]
         """Delete this item; False if it was not there, StaleItemError if it has changed since it was read. One request."""
@@ -175,6 +175,11 @@ class Item(Model):
         if not isinstance(item, cls) or (item.pk, item.sk) != key:
             raise InvalidItemError(operation, key, f"if_unchanged_since: {item!r} is not the {cls.__name__} that is meant")
         return item.version(operation)
+
+    @classmethod
+    def class_of(cls, entity: Entity[Any]) -> type[Item]:
+        """Give the model of an entity."""
+        return _CLASSES[entity.name]
 
     @classmethod
     def own_error(cls, error: MLSSocialError) -> MLSSocialError:

@@ -61,6 +61,8 @@ class Transaction:
         self._ended = False
 
     def __enter__(self) -> Self:
+        if self._ended:
+            raise ConfigurationError("the transaction has ended; begin another")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -67,10 +67,9 @@ def create(entity: Entity[Any], ids: tuple[Any, ...], data: Content) -> Row:
     return _apply(prepare_create(entity, ids, data))[1]
 
 
-def creation(entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, others: WireMap | None = None) -> Callable[[], Row]:
-    """Check a new item and make its JSON, with *others* beside Data; what is given back writes it, as :func:`create` does."""
-    prepared = prepare_create(entity, ids, data, others=others)
-    return lambda: _apply(prepared)[1]
+def apply(prepared: Prepared) -> Row:
+    """Send a write that was prepared, and give the item as it is now."""
+    return _apply(prepared)[1]
 
 
 def save(entity: Entity[Any], ids: tuple[Any, ...], data: Content) -> Row:
@@ -218,7 +217,7 @@ def read(entity: Entity[Any], ids: tuple[Any, ...], *, consistent: bool, patienc
     return item
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)  # its members may hold tokens
 class Prepared:
     """
     A write that was not sent yet.
@@ -486,7 +485,7 @@ def _same_version(one: Row, other: Row) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Update:
     """What an update is to do, whichever item it meets."""
 

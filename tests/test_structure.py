@@ -20,6 +20,7 @@ LAYERS = [
     {"transactions"},
     {"models"},
     {"managers"},
+    {"propagation"},
     {"indexes", "attributes", "results", "table"},
     {"atomic"},
     {"batch", "audit"},

@@ -151,6 +151,13 @@ class TestTransaction:
         assert (first["GSI1SK"], first["GSI2PK"]) == ({"S": "STATUS#sold"}, {"S": "USER#u1#STATUS#sold"})
         assert second["GSI2SK"] == {"S": "LISTED#2024-02-02#l2"}
 
+    def test_a_lost_answer(self) -> None:
+        """A transaction whose answer was lost was applied, even if the engine forgets its token (moto keeps none)."""
+        seen = lose(times=1)
+        with transaction() as t:
+            t.create(Listing, "u1", "l1", HOME)
+        assert (len(seen), t.applied) == (1, True)
+
     def test_nothing_is_sent_by_an_empty_block(self) -> None:
         """A block without operations sends nothing."""
         with recorded() as calls, transaction("op") as t:
@@ -330,6 +337,15 @@ class TestFaults:
             t.delete(Listing, "u1", "l1")
         assert t.applied is True
 
+    def test_the_ledger_tells_of_an_earlier_one(self) -> None:
+        """A repeat that never arrives is known as one all the same: the ledger has the first."""
+        with transaction("op") as t:
+            t.create(Listing, "u1", "l1", HOME)
+        lose(times=10_000, after=False)
+        with transaction("op") as t:
+            t.create(Listing, "u1", "l1", HOME)
+        assert t.applied is False
+
     def test_a_conflict_is_tried_again(self) -> None:
         """A conflict with another transaction is tried again."""
         seen = cancel("TransactionConflict", "None", times=2)
@@ -372,6 +388,16 @@ class TestFaults:
             t.update(Listing, "u1", "l1", address__city="Reno")
         assert (len(seen), t.applied) == (1, True)
         assert stored(Listing.objects.get("u1", "l1"))["Data"]["M"]["address"] == {"M": {"city": {"S": "Reno"}}}
+
+    def test_a_cancellation_without_reasons(self) -> None:
+        """A cancellation that does not say why each operation was refused is no answer: it is asked again, under one token."""
+        seen = cancel("ConditionalCheckFailed", times=1)
+        together(
+            lambda t: t.create(Listing, "u1", "l1", HOME),
+            lambda t: t.create(Listing, "u1", "l2", HOME),
+        )
+        assert len(seen) == 1
+        assert {listing.listing_id for listing in Listing.objects.query("u1")} == {"l1", "l2"}
 
     def test_a_look_that_fails_too(self) -> None:
         """Where the look at the items fails as well, the outcome is unknown."""
@@ -585,3 +611,12 @@ class TestChecks:
             pass
         with pytest.raises(ConfigurationError, match="has ended"):
             t.create(Listing, "u1", "l1", HOME)
+        with pytest.raises(ConfigurationError, match="has ended"):
+            t.__enter__()
+
+    def test_nothing_shows_what_is_asked_for(self) -> None:
+        """Neither operations nor writes show values, tokens among them, when a debugger or a log shows them."""
+        t = transaction()
+        t.create(MLSConnection, "u1", "c1", MLSConnectionData(access_token="CANARY"))
+        (operation,) = t._operations.values()
+        assert "CANARY" not in f"{operation!r} {operation.prepared!r} {t!r}"

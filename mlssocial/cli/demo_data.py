@@ -96,12 +96,12 @@ def _copies() -> Iterator[Write]:
 
 
 def _posts() -> Iterator[Write]:
-    """Post anna's first listings on two platforms, of which some failed, and one of ben's copies."""
+    """Keep what was posted before the sales: anna's first listings on two platforms, some failed, and one of ben's copies."""
     homes = Listing.objects.query(ANNA).page(10).items
     for number, (home, platform) in enumerate(product(homes, ("facebook", "instagram")), 1):
         data = _failed(home, platform) if number % 8 == 0 else _published(home, platform, number)
-        yield partial(SocialPost.objects.create, ANNA, f"post-{number:02}", data)
-    yield partial(SocialPost.objects.create, BEN, "post-01", _published(homes[0], "facebook", 0))
+        yield partial(SocialPost.objects.save, ANNA, f"post-{number:02}", data)
+    yield partial(SocialPost.objects.save, BEN, "post-01", _published(homes[0], "facebook", 0))
 
 
 def _published(home: Listing, platform: str, number: int) -> SocialPostData:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from mlssocial import keys
 from mlssocial.entities import ListingData, ListingStatus
 from mlssocial.exceptions import InvalidKeyError
-from mlssocial.results import Guard, Results
+from mlssocial.propagation import Change, Propagation
+from mlssocial.results import Guard, Plan, Results
 from mlssocial.schema import DATA
 
 from .base import EntityManager, WhoseItems, tenant
@@ -97,20 +98,50 @@ class ListingManager(EntityManager["Listing", ListingData]):
         Raises:
             InvalidKeyError: An argument is empty, too long, or contains ``#``.
         """
-        guards = [
-            Guard((DATA, "mlsProvider"), "=", {"S": mls_provider}),
-            Guard((DATA, "mlsNumber"), "=", {"S": mls_number}),
-        ]
-        if status is not None:
-            guards.append(_status_guard(status))
-        return self._results(
-            "query_by_mls_number",
-            2 if status is None else 3,
-            keys.mls_number_partition(mls_provider, mls_number),
-            index="GSI1",
-            guards=tuple(guards),
-            tenant=tenant(user_id),
-        )
+        more = () if status is None else (_status_guard(status),)
+        return Results(_copies("query_by_mls_number", mls_provider, mls_number, user_id, *more), self._load)
+
+    def propagate_status(
+        self,
+        mls_provider: str,
+        mls_number: str,
+        status: ListingStatus | str,
+        *,
+        user_id: WhoseItems,
+        operation_id: str | None = None,
+    ) -> Propagation:
+        """
+        Bring a status to every copy of an MLS number, and to the posts of each.
+
+        Each copy is one transaction: status, statusChangeTimestamp (now) and index keys, and where the status leaves the market
+        (sold, expired) its published posts become ``unpublish_pending``, as many as there is room for; the others follow in
+        further transactions. A copy that has the status already has its posts turned all the same. A status that returns to the
+        market (active, pending) changes no post. It is safe to interrupt, to repeat and to run twice at once.
+
+        The copies are those that MLSNumberIndex shows, and an index lags: run it again some seconds after a copy was created,
+        or with each sync. A copy whose index keys another writer left behind is found once an audit has repaired it.
+
+        For each copy: one read, and one or more transactions at twice the capacity of their writes. Where the status leaves the
+        market all posts of its user are read consistently, before each transaction and once more at the end: the index of
+        posts by listing may not show one that was just published.
+
+        Args:
+            mls_provider: The feed.
+            mls_number: The property's number there.
+            status: What it is from now on.
+            user_id: Whose copies; ALL_USERS for everyone's.
+            operation_id: Names this change: a repeat under it leaves alone what has got another status since, and finishes the
+                posts that an interrupted run has left. The ledger has it for 30 days, once for each copy.
+
+        Raises:
+            InvalidKeyError: An argument cannot go into a key, or *status* is none of the four.
+            StoreError: The copies could not be found. What fails later, copy by copy, is in the answer.
+        """
+        copies = Results(_copies("propagate_status", mls_provider, mls_number, user_id), lambda row: row)
+        if operation_id is not None:
+            keys.operation_keys("any", operation_id)
+        change = Change(mls_provider, mls_number, _known(status), operation_id, self.model.class_of)
+        return change.propagate(copies)
 
     def query_by_status(
         self, user_id: str, status: ListingStatus | str, *, reverse: bool = False, consistent: bool = False
@@ -138,7 +169,28 @@ class ListingManager(EntityManager["Listing", ListingData]):
         return self._results("query_by_status", 3, keys.status_partition(user_id, status), index="GSI2", **how)
 
 
-def _status_guard(status: ListingStatus | str) -> Guard:
+def _copies(method: str, mls_provider: str, mls_number: str, user_id: WhoseItems, *more: Guard) -> Plan:
+    """Plan the query of an MLS number's copies."""
+    guards = (
+        Guard((DATA, "mlsProvider"), "=", {"S": mls_provider}),
+        Guard((DATA, "mlsNumber"), "=", {"S": mls_number}),
+        *more,
+    )
+    return Plan(
+        f"Listing.objects.{method}",
+        3 if more else 2,
+        (keys.mls_number_partition(mls_provider, mls_number),),
+        index="GSI1",
+        guards=guards,
+        tenant=tenant(user_id),
+    )
+
+
+def _known(status: ListingStatus | str) -> ListingStatus:
     if status not in ListingStatus._value2member_map_:
         raise InvalidKeyError("status", f"one of {', '.join(ListingStatus)} is needed, not {str(status)[:40]!r}")
-    return Guard((DATA, "status"), "=", {"S": ListingStatus(status).value})
+    return ListingStatus(status)
+
+
+def _status_guard(status: ListingStatus | str) -> Guard:
+    return Guard((DATA, "status"), "=", {"S": _known(status).value})

@@ -18,10 +18,12 @@ from mlssocial import (
     Page,
     PerformanceMetrics,
     Platform,
+    Propagation,
     Results,
     SocialConnection,
     SocialPost,
     Token,
+    transaction,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +46,17 @@ if TYPE_CHECKING:
         assert_type(Item.objects.query("u"), Results[Item])
         Listing.objects.query_by_mls_number("p", "n")  # type: ignore[call-arg]  # whose has to be said
         MLSConnection.objects.create("u", "c", ListingData(status=ListingStatus.SOLD))  # type: ignore[arg-type]
+
+    def _transactions(listing: Listing) -> None:
+        t = transaction()
+        t.create(Listing, "u", "l", ListingData(status=ListingStatus.SOLD))
+        t.update(Listing, "u", "l", price=1, if_unchanged_since=listing)
+        t.delete(PerformanceMetrics, "u", "l", date.today())
+        t.create(SocialPost, "u", "p", ListingData(status=ListingStatus.SOLD))  # type: ignore[arg-type]
+        t.update(SocialPost, "u", "p", if_unchanged_since=listing)  # type: ignore[arg-type]
+        t.delete(PerformanceMetrics, "u", "l")  # type: ignore[call-arg]
+        t.create(Item, "u", "l", ListingData(status=ListingStatus.SOLD))  # type: ignore[arg-type]
+        assert_type(Listing.objects.propagate_status("p", "n", "sold", user_id=ALL_USERS), Propagation)
 
     def _items(listing: Listing, connection: MLSConnection) -> None:
         assert_type(listing.data, ListingData)
