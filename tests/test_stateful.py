@@ -402,7 +402,7 @@ class Table(RuleBasedStateMachine):
 
     @rule(what=places.flatmap(with_payload), by_item=st.booleans())
     def save(self, what: tuple[Place, dict[str, Any]], by_item: bool) -> None:
-        """A save replaces Data whole, and keeps CreatedAt and what it does not know; what has expired is gone with all it had."""
+        """A save replaces Data whole, and keeps CreatedAt and what it does not know; nothing is kept of what has expired."""
         place, fields = what
         payload = place.kind.payload(**fields)
 
@@ -495,7 +495,8 @@ class Table(RuleBasedStateMachine):
         """An increment adds to the platform's figures and to the totals, and makes what is missing."""
 
         def call() -> Any:
-            return PerformanceMetrics.objects.increment(*place.ids, platform, **counters)
+            user, listing, day = place.ids
+            return PerformanceMetrics.objects.increment(user, listing, day, platform, **counters)
 
         if self.obstacle(place) is WrongEntityError:
             self.refuses(place, WrongEntityError, call)
