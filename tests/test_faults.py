@@ -11,13 +11,16 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import re
 import socket
 import struct
 import uuid
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -49,6 +52,7 @@ from .test_transport import (
     Exchange,
     Fault,
     Server,
+    as_it_is,
     clear_the_way,
     closes_after,
     closes_unread,
@@ -103,7 +107,14 @@ class Embedded:
     def rows(self) -> Rows:
         """Give everything of u1, by sort key."""
         query = {"KeyConditionExpression": "PK = :pk", "ExpressionAttributeValues": {":pk": {"S": "USER#u1"}}}
-        return {row["SK"]["S"]: row for row in self.tell("Query", ConsistentRead=True, **query)["Items"]}
+        rows: Rows = {}
+        more: dict[str, Any] = {}
+        while True:
+            answer = self.tell("Query", ConsistentRead=True, **query, **more)
+            rows |= {row["SK"]["S"]: row for row in answer["Items"]}
+            if not answer.get("LastEvaluatedKey"):
+                return rows
+            more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     def restore(self, items: Rows) -> None:
         """Leave these items of u1, and no other."""
@@ -134,7 +145,7 @@ class Endpoint(Embedded):
 class FaultyServer(Server):
     """A server of faults, before an engine that notes what it has done."""
 
-    engine: Any  # type: ignore[assignment]  # it has what a server asks of one
+    engine: Any
 
 
 # --- Faults ----------------------------------------------------------------------------------------------------------
@@ -684,3 +695,42 @@ class TestAnotherWriterInBetween:
             assert trial.applied == 1
         else:
             assert isinstance(trial.error, OutcomeUnknownError) or trial.applied == 0
+
+
+class TestStorm:
+    def test_of_random_faults(self, bench: Bench, monkeypatch: pytest.MonkeyPatch, soak: bool, tally: Tally) -> None:
+        """While a quarter of all requests meet some fault, counters and items are what the calls of four threads claim."""
+        bench.use(monkeypatch, deadline=5, read_timeout=5)
+        chance, rounds = random.Random(7), 2_000 if soak else 50  # noqa: S311  faults are no secret
+        bad = [
+            fault for name, fault in FAULTS.items() if "silence" not in name and name not in {"another's answer", "unprocessed"}
+        ]
+        monkeypatch.setattr(bench.server, "fault_for", lambda _: chance.choice(bad) if chance.random() < 0.25 else as_it_is)
+        with ThreadPoolExecutor(4) as pool:
+            claims = list(pool.map(lambda thread: storm(thread, rounds), range(4)))
+        monkeypatch.undo()
+        tally(faults=round(len(bench.server.requests) / 4), operations=8 * rounds)
+        rows = bench.server.engine.rows()
+        added, perhaps = (sum(claim[which] for claim in claims) for which in ("added", "perhaps added"))
+        assert added <= int(views(rows)[0]) - 5 <= added + perhaps
+        assert views(rows)[0] == views(rows)[1]
+        for thread, claim in enumerate(claims):
+            there = {number for number in range(rounds) if price(rows, f"s{thread}-{number}")}
+            assert claim["created"] <= len(there) <= claim["created"] + claim["perhaps created"]
+
+
+def storm(thread: int, rounds: int) -> Counter[str]:
+    """Add to a counter and create items; count what was claimed. An item that nobody else makes is never there already."""
+    claims: Counter[str] = Counter()
+    for number in range(rounds):
+        try:
+            PerformanceMetrics.objects.increment("u1", "l1", DAY, "facebook", views=1)
+            claims["added"] += 1
+        except OutcomeUnknownError:
+            claims["perhaps added"] += 1
+        try:
+            Listing.objects.create("u1", f"s{thread}-{number}", home())
+            claims["created"] += 1
+        except OutcomeUnknownError:
+            claims["perhaps created"] += 1
+    return claims

@@ -89,9 +89,7 @@ class TestThreads:
         """Of four that create one item, one does; the others are told that it is there, and it is the winner's."""
         races = 1_000 if soak else 100
         for race in range(races):
-            done = at_once(
-                4, lambda n, race=race: Listing.objects.create("u1", f"l{race}", ListingData(status="active", price=n))
-            )  # type: ignore[misc]
+            done = at_once(4, partial(create, f"l{race}"))
             won = [one for one in done if isinstance(one, Listing)]
             assert len(won) == 1
             assert sum(isinstance(one, ItemAlreadyExistsError) for one in done) == 3

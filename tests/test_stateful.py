@@ -707,7 +707,7 @@ def test_every_operation_in_any_order(table: str, soak: bool, tally: Tally) -> N
     """Whatever is done in whichever order by us and by others, the table holds and shows what the contract says."""
     machine = type("Machine", (Table,), {"tally": staticmethod(tally)})
     how = settings(
-        max_examples=1_000 if soak else 20 if table == "moto" else 50,
+        max_examples=500 if soak else 20 if table == "moto" else 50,
         stateful_step_count=50 if soak else 25,
         derandomize=not soak,
         database=None,
