@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from moto import mock_aws
 
 import mlssocial
@@ -23,6 +23,8 @@ ENGINES = ["moto", "embedded", *(["endpoint"] if ENDPOINT else [])]
 SHARED = Path(__file__).parents[2] / "shared"
 
 settings.register_profile("ci", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+# For seeded faults: one failure is enough, and the smallest example of it takes minutes.
+settings.register_profile("unshrunk", settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate])
 settings.load_profile("ci")
 
 

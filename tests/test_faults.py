@@ -43,6 +43,7 @@ from mlssocial import (
     SocialPostData,
     StoreError,
     UnreadableItemWarning,
+    configure,
     local,
 )
 from mlssocial.connection import Store, store
@@ -472,18 +473,22 @@ class Bench:
     items: Rows
     ways: dict[tuple[float, float], Store]
 
+    def restore(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Put the items as they were, and give calls time enough."""
+        self.server.engine.restore(self.items)
+        self.use(monkeypatch, deadline=5, read_timeout=5)
+
     def use(self, monkeypatch: pytest.MonkeyPatch, *, deadline: float, read_timeout: float) -> None:
-        """Go to the server with these times, and put the items as they were."""
+        """Go to the server with these times."""
         way = (deadline, read_timeout)
+        monkeypatch.setattr("mlssocial.connection._store", None)  # or the next that is made would close it
         if way not in self.ways:
-            name = self.server.engine.table
-            connect(self.server, table_name=name, deadline=deadline, read_timeout=read_timeout)
+            address = {"table_name": self.server.engine.table, "region": "us-east-1", "endpoint_url": self.server.url}
+            configure(**address, deadline=deadline, read_timeout=read_timeout)
             self.ways[way] = store()
-            monkeypatch.setattr("mlssocial.connection._store", None)  # or the next to be made would close it
+            assert self.ways[way].client  # made now, and not in the time of a call
         monkeypatch.setattr("mlssocial.settings._settings", self.ways[way].settings)
         monkeypatch.setattr("mlssocial.connection._store", self.ways[way])
-        self.server.engine.restore(self.items)
-        self.server.requests.clear()
 
 
 @pytest.fixture(scope="module", params=["embedded", *(["endpoint"] if ENDPOINT else [])])
@@ -525,9 +530,8 @@ class Trial:
     error: MLSSocialError | None = None
 
 
-def attempt(server: FaultyServer, operation: Operation, fault: Fault, *, every: bool = False) -> Trial:
+def attempt(server: FaultyServer, operation: Operation, prepared: Any, fault: Fault, *, every: bool = False) -> Trial:
     """Run an operation whose first request of its kind meets a fault, or of which every request does."""
-    prepared = operation.prepare()
     before = server.engine.rows()
     server.engine.applied.clear()
     server.requests.clear()
@@ -597,8 +601,10 @@ class TestTruth:
     ) -> None:
         """A call whose first request meets a fault claims nothing that is not so, and succeeds where it can know."""
         operation, silent = OPERATIONS[name], "silence" in fault
+        bench.restore(monkeypatch)
+        prepared = operation.prepare()
         bench.use(monkeypatch, deadline=5, read_timeout=0.3 if silent else 5)
-        trial = attempt(bench.server, operation, FAULTS[fault])
+        trial = attempt(bench.server, operation, prepared, FAULTS[fault])
         tally(faults=1)
         check(operation, trial)
         if not silent and can_know(operation, fault):
@@ -610,8 +616,10 @@ class TestTruth:
     ) -> None:
         """A call whose every request meets a fault ends at its deadline, and claims nothing that is not so."""
         operation = OPERATIONS[name]
+        bench.restore(monkeypatch)
+        prepared = operation.prepare()
         bench.use(monkeypatch, deadline=0.1, read_timeout=0.1 if "silence" in fault else 5)
-        trial = attempt(bench.server, operation, FAULTS[fault], every=True)
+        trial = attempt(bench.server, operation, prepared, FAULTS[fault], every=True)
         tally(faults=len(bench.server.requests))
         check(operation, trial)
 
@@ -683,8 +691,8 @@ class TestAnotherWriterInBetween:
             left.append(engine_of(exchange).rows())
             exchange.close()
 
-        bench.use(monkeypatch, deadline=5, read_timeout=5)
-        trial = attempt(bench.server, operation, comes_between)
+        bench.restore(monkeypatch)
+        trial = attempt(bench.server, operation, operation.prepare(), comes_between)
         tally(faults=1)
         if trial.after == left[0]:
             assert trial.applied == (applied and operation.done is not None)
@@ -700,7 +708,8 @@ class TestAnotherWriterInBetween:
 class TestStorm:
     def test_of_random_faults(self, bench: Bench, monkeypatch: pytest.MonkeyPatch, soak: bool, tally: Tally) -> None:
         """While a quarter of all requests meet some fault, counters and items are what the calls of four threads claim."""
-        bench.use(monkeypatch, deadline=5, read_timeout=5)
+        bench.restore(monkeypatch)
+        bench.server.requests.clear()
         chance, rounds = random.Random(7), 2_000 if soak else 50  # noqa: S311  faults are no secret
         bad = [
             fault for name, fault in FAULTS.items() if "silence" not in name and name not in {"another's answer", "unprocessed"}

@@ -57,6 +57,10 @@ def create(listing_id: str, price: int) -> Listing:
     return Listing.objects.create("u1", listing_id, ListingData.model_validate({"status": "active", "price": price}))
 
 
+def change(changes: list[dict[str, Any]], number: int) -> Listing:
+    return Listing.objects.update("u1", "l1", **changes[number])
+
+
 def delete(listing_id: str, _: int) -> bool:
     return Listing.objects.delete("u1", listing_id)
 
@@ -112,18 +116,16 @@ class TestThreads:
         Listing.objects.create("u1", "l1", ListingData(status="active"))
         rounds = 200 if soak else 10
 
-        def change(number: int) -> None:
-            name, value = fields[number]
-            for n in range(rounds):
-                Listing.objects.update("u1", "l1", **{name: value(n)})
-
-        assert at_once(len(fields), change) == [None] * len(fields)
+        for n in range(rounds):  # together, and looked at each time: what two of them have done at once must not stay
+            changes = [{name: value(n)} for name, value in fields]
+            done = at_once(len(fields), partial(change, changes))
+            assert [type(one) for one in done] == [Listing] * len(fields)
+            assert_indexed(Place(LISTING, ("u1", "l1")))
         tally(updates=rounds * len(fields))
         last = {name: value(rounds - 1) for name, value in fields}
         address = {"city": last.pop("address__city"), "zip": last.pop("address__zip")}
         now = Listing.objects.get("u1", "l1", consistent=True)
         assert now.data == ListingData.model_validate(last | {"address": address})
-        assert_indexed(Place(LISTING, ("u1", "l1")))
 
     def test_saves_of_one_version(self, soak: bool, tally: Tally) -> None:
         """Of eight that save the same version of an item one wins; the others are stale and see the winner's."""
