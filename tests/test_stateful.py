@@ -27,6 +27,7 @@ from mlssocial import (
     ItemAlreadyExistsError,
     ItemNotFoundError,
     Listing,
+    ListingData,
     MLSConnection,
     PerformanceMetrics,
     SocialConnection,
@@ -716,3 +717,18 @@ def test_every_operation_in_any_order(table: str, soak: bool, tally: Tally) -> N
         report_multiple_bugs=False,
     )
     run_state_machine_as_test(machine, settings=how)
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="item.save() of a new item does not take over what it has left of the stored one"
+)
+@pytest.mark.usefixtures("table")
+def test_save_many_of_an_item_that_was_saved_unread() -> None:
+    """What a save without a read has left in place, save_many() of the same object leaves in place as well."""
+    place = Place(LISTING, ("u1", "l1"))
+    put_raw(made(place, {"status": {"S": "active"}}) | {"CreatedAt": {"N": "1"}, "UpdatedAt": {"N": "2"}, "TTL": FUTURE})
+    item = Listing(*place.key, data=ListingData(status="sold"))
+    item.save()
+    assert (get_raw(*place.key) or {}).get("TTL") == FUTURE
+    Listing.objects.save_many([item])
+    assert (get_raw(*place.key) or {}).get("TTL") == FUTURE
