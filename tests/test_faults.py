@@ -178,6 +178,11 @@ def alters_the_body(exchange: Exchange) -> None:
     exchange.send(status, altered, x_amz_crc32="1" if altered == body else str(zlib.crc32(body)))
 
 
+def is_answered_by_a_stranger(exchange: Exchange) -> None:
+    """Answer as some proxy would that knows JSON and nothing else: to DynamoDB's clients it says "nothing there", or "done"."""
+    exchange.send(200, b"{}", x_amzn_RequestId=None, x_amz_crc32=None)
+
+
 def answers_for_another(exchange: Exchange) -> None:
     """Send what was asked for, of another user."""
     status, body = exchange.run()
@@ -221,6 +226,7 @@ LOST: dict[str, Fault] = {
 FAULTS: dict[str, Fault] = LOST | {
     "lost request": closes_unread,
     "reset before it was read": resets_unread,
+    "a stranger's answer": is_answered_by_a_stranger,
     "500 before": fails,
     "silence before": is_silent_unread,
     "throttled": refuses("ProvisionedThroughputExceededException"),
