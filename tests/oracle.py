@@ -163,8 +163,8 @@ LISTING = Kind(
     lambda ids: f"LISTING#{ids[1]}",
     {
         "status": ("status", ("active", "pending", "sold", "expired")),
-        "mls_provider": ("mlsProvider", (None, "flexmls", "spark")),
-        "mls_number": ("mlsNumber", (None, "", "M1", "M2")),
+        "mls_provider": ("mlsProvider", ("flexmls", "spark", None)),
+        "mls_number": ("mlsNumber", ("M1", "M2", "", None)),
         "list_date": ("listDate", (None, "", "2024-01-15", "2024-02-01")),
         "price": ("price", (None, 1, Decimal("2.5"))),
         "description": ("description", (None, "", "on a hill")),
@@ -256,10 +256,10 @@ class Place:
 
 USERS = ("u1", "u2")
 _IDS: Mapping[Kind, tuple[Ids, ...]] = {
-    LISTING: (("a",), ("b",)),
+    LISTING: (("a",), ("b",), ("c",)),
     MLS_CONNECTION: (("a",), ("b",)),
     SOCIAL_CONNECTION: (("facebook",), ("LinkedIn",)),
-    SOCIAL_POST: (("a",), ("b",)),
+    SOCIAL_POST: (("a",), ("b",), ("c",)),
     PERFORMANCE_METRICS: (("a", "2024-01-01"), ("a", "2024-01-02"), ("b", "2024-01-01")),
 }
 PLACES = tuple(Place(kind, (user, *rest)) for kind, ids in _IDS.items() for user in USERS for rest in ids)
