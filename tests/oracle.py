@@ -141,6 +141,10 @@ class Kind:
     index: Callable[[Ids, Wire], Wire] = lambda _ids, _data: {}
     repeats: Callable[[Ids], Wire] = lambda _ids: {}
 
+    def _repr_pretty_(self, printer: Any, _: bool) -> None:
+        """Show it in hypothesis's report of a failure in one word."""
+        printer.text(self.name)
+
     def key(self, ids: Ids) -> Key:
         """Give PK and SK."""
         return f"USER#{ids[0]}", self.sort_key(ids)

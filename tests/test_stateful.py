@@ -590,7 +590,7 @@ class Table(RuleBasedStateMachine):
             if cursor is None:
                 break
             assert len(page.items) == limit
-            assert len(paged) < len(keys)
+            assert len(paged) <= len(keys)  # as many at the most, where what is left cannot be read
         assert paged == keys
 
     # The other application
@@ -712,10 +712,10 @@ class Table(RuleBasedStateMachine):
 def test_every_operation_in_any_order(table: str, soak: bool, tally: Tally) -> None:
     """Whatever is done in whichever order by us and by others, the table holds and shows what the contract says."""
     slow = table == "moto"  # which looks at a whole index for each query
-    variants = (0, 5) if slow else range(8)
+    variants = range(8) if soak else (0, 5) if slow else (0, 3, 4, 6)
     machine = type("Machine", (Table,), {"tally": staticmethod(tally), "variants": variants})
     how = settings(
-        max_examples=500 if soak else 15 if slow else 40,
+        max_examples=500 if soak else 30 if slow else 100,
         stateful_step_count=50 if soak else 25,
         derandomize=not soak,
         database=None,
