@@ -531,6 +531,15 @@ class Table(RuleBasedStateMachine):
 
     # Reads
 
+    def find(self, key: Key) -> None:
+        """Look for what the other application has just written, and hold it if it is one of ours."""
+        for place in self.places:
+            if place.key == key and self.obstacle(place) is not WrongEntityError:
+                item = place.kind.model.objects.find(*place.ids, consistent=True)
+                assert (item is None) is (self.found(place) is None)
+                if item is not None:
+                    self.hold(place, item)
+
     @rule(place=places, consistent=st.booleans())
     def get(self, place: Place, consistent: bool) -> None:
         """A get gives the item as it is stored; find gives None where get raises."""
@@ -604,6 +613,7 @@ class Table(RuleBasedStateMachine):
         """Store an item past the write engine."""
         put_raw(item)
         self.items[key] = deepcopy(item)
+        self.find(key)
 
     @rule(
         what=places.flatmap(with_payload),
@@ -659,6 +669,7 @@ class Table(RuleBasedStateMachine):
         """The other application deletes an item."""
         self._erase(key)
         self.drifted.discard(key)
+        self.find(key)
 
     def _erase(self, key: Key) -> None:
         name = store().table_name
