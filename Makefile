@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types unit lock clean bench bench-cold bench-memory bench-lock
+.PHONY: demo test lint types unit soak seeded-faults lock clean bench bench-cold bench-memory bench-lock
 
 demo: .venv/installed
 	$(BIN)/mlssocial demo
@@ -18,6 +18,14 @@ types: .venv/installed
 
 unit: .venv/installed
 	$(BIN)/pytest -n auto --dist loadfile --cov --cov-report=term-missing:skip-covered
+
+# The proofs at large size, for a quarter of an hour: make soak SOAK="-k embedded"; see docs/explanation.md.
+soak: .venv/installed
+	$(BIN)/pytest --no-cov --soak --durations=12 tests/test_stateful.py tests/test_faults.py tests/test_races.py $(SOAK)
+
+# Faults put into copies of the package, and which test finds each: make seeded-faults SEED="checksums".
+seeded-faults: .venv/installed
+	$(BIN)/python tools/seed_faults.py $(SEED)
 
 # The lock holds every package with its hash; the project itself is installed editable, without asking an index again.
 .venv/installed: requirements.lock setup.cfg pyproject.toml

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from moto import mock_aws
 
 import mlssocial
@@ -22,6 +23,8 @@ ENGINES = ["moto", "embedded", *(["endpoint"] if ENDPOINT else [])]
 SHARED = Path(__file__).parents[2] / "shared"
 
 settings.register_profile("ci", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+# For seeded faults: one failure is enough, and the smallest example of it takes minutes.
+settings.register_profile("unshrunk", settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate])
 settings.load_profile("ci")
 
 
@@ -70,6 +73,32 @@ def golden() -> list[dict[str, Any]]:
         pytest.skip("the golden items are not part of the project; ../shared is missing")
     items: list[dict[str, Any]] = json.loads(path.read_text())
     return items
+
+
+class Tally:
+    """Counts what a test has tried, for the summary at the end of the run."""
+
+    def __init__(self, node: pytest.Item) -> None:
+        self._counts: Counter[str] = Counter()
+        self._node = node
+
+    def __call__(self, **counts: int) -> None:
+        """Add to counts, by what they count."""
+        self._counts.update(counts)
+        others = [entry for entry in self._node.user_properties if entry[0] != "tally"]
+        self._node.user_properties[:] = [*others, ("tally", dict(self._counts))]  # they cross from xdist's workers
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Tally:
+    """Give what counts the operations, faults and races that a test tries."""
+    return Tally(request.node)
+
+
+@pytest.fixture
+def soak(request: pytest.FixtureRequest) -> bool:
+    """Tell whether the tests run at large size."""
+    return bool(request.config.getoption("--soak"))
 
 
 def put_raw(item: dict[str, Any]) -> None:

@@ -1,0 +1,200 @@
+"""
+Seed faults into a copy of the package, one at a time, and show which test finds each: ``make seeded-faults``.
+
+Every fault is an exact replacement of source text, and is refused loudly where that text is no longer there, or there twice. A
+fault that no test finds ends the run with an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+COPIED = ("mlssocial", "tests", "conftest.py", "pyproject.toml")
+STATEFUL, FAULTS, RACES = "tests/test_stateful.py", "tests/test_faults.py", "tests/test_races.py"
+
+
+class Seed(NamedTuple):
+    """A fault: *text* of *file* becomes *fault*, and one of *tests* has to fail."""
+
+    name: str
+    file: str
+    text: str
+    fault: str
+    tests: tuple[str, ...] = (STATEFUL,)
+
+
+# Texts are short, so that they stand while the code around them changes.
+SEEDS = (
+    Seed(
+        "an update takes any entity's item",
+        "writes.py",
+        "= {self.value({'S': entity.name})} AND",
+        "<> {self.value({'S': ''})} AND",
+    ),
+    Seed(
+        "an update makes what is not there",
+        "writes.py",
+        'conditions = [expression.alive(write.entity, write.now), expression.of_type((DATA,), "M")]',
+        'conditions = [f"(attribute_not_exists(PK) OR {expression.alive(write.entity, write.now)})"]',
+    ),
+    Seed(
+        "index keys are not derived in an update",
+        "writes.py",
+        "if changes.touches_index(write.entity):",
+        "if False:",
+    ),
+    Seed(
+        "an update of an index field takes the item as it was read",
+        "writes.py",
+        "seen = seen or old\n",
+        "seen = seen\n",
+        (RACES,),
+    ),
+    Seed(
+        "index keys that no longer apply stay on a save",
+        "writes.py",
+        "_update_expression(sets, removes), condition",
+        "_update_expression(sets, []), condition",
+    ),
+    Seed("CreatedAt is overwritten", "writes.py", "if name == CREATED_AT else", "if False else"),
+    Seed(
+        "the version is UpdatedAt alone",
+        "writes.py",
+        "for name in (UPDATED_AT, WRITE_ID)]",
+        "for name in (UPDATED_AT,)]",
+        (RACES, STATEFUL),
+    ),
+    Seed(
+        "a create overwrites",
+        "writes.py",
+        'absent = f"',
+        'absent = f"attribute_exists({expression.path((PK,))}) OR ',
+    ),
+    Seed("an expired item is still there", "writes.py", "if item is None or expired(item, now_millis()):", "if item is None:"),
+    Seed("a lost write is claimed without a look", "writes.py", "return self._settle(lost)", "return {}", (FAULTS,)),
+    Seed("a look believes any item", "writes.py", "and self.write_id == item[WRITE_ID].S", "", (FAULTS,)),
+    Seed(
+        "a write is sent again after a lost answer",
+        "connection.py",
+        "return isinstance(error, HTTPClientError) and operation in READS",
+        "return isinstance(error, HTTPClientError)",
+        (FAULTS,),
+    ),
+    Seed(
+        "a 500 means not applied",
+        "connection.py",
+        'lost = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500',
+        "lost = False",
+        (FAULTS,),
+    ),
+    Seed("checksums are not looked at", "components.py", "checksum != str(crc32(body))", "False", (FAULTS,)),
+    Seed("request ids are not looked at", "components.py", "if request_id is None:", "if False:", (FAULTS,)),
+    Seed(
+        "what a batch left unprocessed is dropped",
+        "batch.py",
+        "left = {key: request for key, request in left.items() if key in unprocessed}",
+        "left = {}",
+        (FAULTS,),
+    ),
+    Seed(
+        "keys that a batch left unread are dropped",
+        "batch.py",
+        'get(table, {}).get("Keys", [])',
+        'get(table, {}).get("None", [])',
+        (FAULTS,),
+    ),
+    Seed(
+        "query_by_status believes the index", "managers/listings.py", '{"guards": (_status_guard(status),), ', '{"guards": (), '
+    ),
+    Seed(
+        "an index is read for everybody",
+        "managers/base.py",
+        "return None if user_id is ALL_USERS else keys.user_partition(user_id)",
+        "return None",
+    ),
+    Seed("a cursor starts over", "results.py", "if start:\n", "if False:\n"),
+    Seed(
+        "a query ends after its first page",
+        "results.py",
+        'yield decode_row(row)\n            if not answer.get("LastEvaluatedKey"):',
+        "yield decode_row(row)\n            if True:",
+    ),
+    Seed(
+        "totals do not follow the platforms",
+        "changes.py",
+        "for name in _TOTALS if name in counters}",
+        "for name in _TOTALS if False}",
+    ),
+    Seed(
+        "save_many forgets what others keep beside Data",
+        "models.py",
+        "others = self.raw | self._others()",
+        "others = self._others()",
+    ),
+)
+
+
+def seeded(seed: Seed) -> str:
+    """Give the source with a fault in it; LookupError where the fault's text is not there exactly once."""
+    source = (ROOT / "mlssocial" / seed.file).read_text()
+    if source.count(seed.text) != 1:
+        raise LookupError(f"{seed.name}: {seed.file} has {seed.text!r} {source.count(seed.text)} times, not once; adapt SEEDS")
+    return source.replace(seed.text, seed.fault)
+
+
+def grow(copy: Path, seed: Seed) -> str | None:
+    """Run the tests on a copy with a fault, and name the first that fails; None where all pass."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-cov", "-p", "no:cacheprovider", "-k", "embedded"]
+    command += ["--hypothesis-profile=unshrunk", *seed.tests]
+    environment = os.environ | {"PYTHONPATH": str(copy), "HYPOTHESIS_STORAGE_DIRECTORY": str(copy)}
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    found = re.search(r"^(?:FAILED|ERROR) tests/(.*?)(?: - .*)?$", done.stdout, re.MULTILINE)
+    if done.returncode not in {0, 1}:
+        raise RuntimeError(f"{seed.name}: the tests did not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return found[1] if found else None
+
+
+def try_out(seed: Seed) -> tuple[str | None, float]:
+    """Seed one fault; give the test that finds it, and how many seconds that took."""
+    with tempfile.TemporaryDirectory(prefix="mlssocial-seeded-") as folder:
+        copy = Path(folder)
+        for name in COPIED:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / name, copy / name)
+        (copy / "mlssocial" / seed.file).write_text(seeded(seed))
+        started = time.monotonic()
+        return grow(copy, seed), time.monotonic() - started
+
+
+def main() -> int:
+    """Try every fault, or those that are named, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", nargs="*", help="parts of the names of the faults to try")
+    wanted = parser.parse_args().name
+    chosen = [seed for seed in SEEDS if not wanted or any(part in seed.name for part in wanted)]
+    for seed in chosen:
+        seeded(seed)  # all of them before the first is tried
+    missed = 0
+    for seed in chosen:
+        test, seconds = try_out(seed)
+        missed += test is None
+        sys.stdout.write(f"{seed.name:60}  {seconds:5.0f} s  {test or 'NOT FOUND'}\n")
+        sys.stdout.flush()
+    sys.stdout.write(f"{missed} not found\n")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
