@@ -123,7 +123,7 @@ class _Compiler:
             raise OwnRulesError  # it would have to be quoted in what is written
         self.names[f"known_{name}"] = frozenset(wire)
         self.names[f"taken_{name}"] = frozenset((*wire, *kinds))
-        self.names[f"fields_{name}"] = set(kinds)
+        self.names[f"fields_{name}"] = frozenset(kinds)
         self.names[name] = model
         self.shapes[name] = _struct(name, {wire: _value(kind) for wire, kind in zip(wire, kinds.values(), strict=True)})
         for how in ("load", "read"):
@@ -257,7 +257,11 @@ def _whole_map(how: str, name: str, model: type[BaseModel], kinds: Mapping[str, 
 
 
 def _dumper(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
-    """Write the function that writes a model as JSON: the inside of a map's attribute values."""
+    """
+    Write the function that writes a model as JSON: the inside of a map's attribute values.
+
+    It asks the set of fields that are set only about those that are None: where the count comes out, the others are in it.
+    """
     lines = [
         f"def dump_{name}(payload):",
         f"    if type(payload) is not {name}: raise SurpriseError",
@@ -267,15 +271,19 @@ def _dumper(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> li
     ]
     for field, kind in kinds.items():
         required, wire = model.model_fields[field].is_required(), wire_name(model, field)
-        null = f"""add('"{wire}":{{"NULL":true}}')"""
+        null = f"""elif {field!r} in fields: add('"{wire}":{{"NULL":true}}')"""
         lines += [
-            f"    if {field!r} in fields:",
-            f"        value = values[{field!r}]",
-            f"""        if value is not None: add(f'"{wire}":{kind.json("value")}')""",
-            f"        else: {'raise SurpriseError' if required else null}",
-            *(["    else: raise SurpriseError"] if required else []),
+            f"    value = values[{field!r}]",
+            f"""    if value is not None: add(f'"{wire}":{kind.json("value")}')""",
+            f"    {'else: raise SurpriseError' if required else null}",
         ]
-    return [*lines, f"    if more: add(dump_extra(more, taken_{name}))", "    return comma(parts)"]
+    return [
+        *lines,
+        f"    known = len(fields) if not more and fields <= fields_{name} else len(fields & fields_{name})",
+        "    if len(parts) != known: raise SurpriseError",
+        f"    if more: add(dump_extra(more, taken_{name}))",
+        "    return comma(parts)",
+    ]
 
 
 def _whole_payload(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:

@@ -234,7 +234,10 @@ class Store:
     def _send(self, operation: str, request: dict[str, Any], deadline: float) -> dict[str, Any]:
         client, calls, started, before = self.client, _calls.get(), time.perf_counter(), until.set(deadline)
         try:
-            answer: dict[str, Any] = getattr(client, _METHODS[operation])(**request)
+            method, transport = _METHODS[operation], self._transport
+            answer: dict[str, Any] = (
+                getattr(client, method)(**request) if transport is None else transport.call(method, operation, request)
+            )
         except ClientError as error:
             components.check_refusal(request, error.response)
             raise

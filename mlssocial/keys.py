@@ -334,7 +334,8 @@ def _held(made: Keys) -> Keys:
 
 
 def _id(part: str, value: object) -> str:
-    if type(value) is str and value.isalnum():  # by far the most ids: letters and digits, none of them refused
+    # By far the most ids: letters, digits and hyphens, none of them refused.
+    if type(value) is str and (value.isalnum() or value.replace("-", "").isalnum()):
         return value
     if not isinstance(value, str):
         raise InvalidKeyError(part, f"a string is needed, not {type(value).__name__}")

@@ -3,8 +3,9 @@ The way of a data request over the wire: signed, sent, and its answer checked, w
 
 It stands behind botocore's ``before-call`` event, so parameters, endpoint and credentials are botocore's, and so are the hooks
 before and after the call. It steps aside, call by call, for whatever it would skip: somebody's handler on the way of the
-request, a proxy, a client certificate, another signer, an endpoint with a path. An answer counts only if its checksum, its
-request id and its JSON are right.
+request, a proxy, a client certificate, another signer, an endpoint with a path. Where nobody watches the call itself either,
+what botocore made of the first one (endpoint, headers) is kept for those after it, which do not pass through botocore at all.
+An answer counts only if its checksum, its request id and its JSON are right.
 
 An attempt ends at its call's deadline, whatever arrives until then; only the look-up of a host's name cannot be cut short.
 """
@@ -12,16 +13,20 @@ An attempt ends at its call's deadline, whatever arrives until then; only the lo
 from __future__ import annotations
 
 import hmac
+import os
 import select
 import socket
 import ssl
 import time
 from collections import deque
 from hashlib import sha256
-from threading import Lock
-from typing import Any
+from pathlib import Path
+from threading import Lock, local
+from types import FunctionType
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+import botocore
 import httptools
 from botocore.exceptions import (
     ConnectionClosedError,
@@ -33,9 +38,10 @@ from botocore.exceptions import (
 from botocore.httpsession import get_cert_path
 
 from .components import read_answer, time_left, until
-from .wire import is_data_operation
+from .wire import OPERATIONS, encode_request, is_data_operation
 
 _CHUNK = 256 * 1024
+_BOTOCORE = Path(botocore.__file__).parent
 # What a request passes through in botocore and would miss here. Handlers of botocore's own are made up for.
 _WATCHED = (
     "request-created",
@@ -46,7 +52,8 @@ _WATCHED = (
     "before-parse",
     "needs-retry",
 )
-
+# And what a call passes through.
+_CALL = ("provide-client-params", "before-parameter-build", "before-call", "after-call", "after-call-error")
 
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html: what changes on the way.
 _UNSIGNED = {"connection", "expect", "transfer-encoding", "user-agent", "x-amzn-trace-id"}
@@ -63,6 +70,23 @@ class Answer:
         self.content = content
 
 
+class _Way(NamedTuple):
+    """
+    How botocore sends one operation on one table, as long as the handlers and the credential are these.
+
+    Attributes:
+        make_api_call: What calls pass through in botocore's client: tracing puts itself there.
+    """
+
+    model: Any
+    url: str
+    headers: dict[str, str]
+    signer: Any
+    access_key: str
+    handlers: Any
+    make_api_call: Any
+
+
 class Transport:
     """Sends the data operations of one botocore client."""
 
@@ -71,12 +95,50 @@ class Transport:
         self._events = client.meta.events._emitter  # noqa: SLF001  botocore tells nobody which handlers it has
         self._known: tuple[Any, dict[tuple[str, str], bool]] = (None, {})
         self._pools: dict[str, _Pool] = {}
+        self._ways: dict[tuple[str, str | None], _Way] = {}
+        self._passed = local()  # the way of this thread's last call through botocore
         self._closed = False
         self._signer = _Signer(client.meta.region_name)
 
     def install(self) -> None:
         """Stand behind the client's before-call event, behind everybody who looks at the request there."""
         self._client.meta.events.register_last("before-call", self._before_call)
+        self._own = {(event, name): self._handlers(event, name) for event in _CALL for name in OPERATIONS}
+
+    def call(self, method: str, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Send a call by the client's method, or as that has sent one before."""
+        place = operation, request.get("TableName")
+        way = self._ways.get(place)
+        if way is not None and self._is_as_it_was(way):
+            credentials = way.signer._credentials.get_frozen_credentials()  # noqa: SLF001
+            if credentials.access_key == way.access_key:
+                return self._send(way, operation, encode_request(request), credentials)
+        self._passed.way = None
+        answer: dict[str, Any] = getattr(self._client, method)(**request)
+        if self._passed.way is not None and self._nobody_watches(operation):
+            self._ways[place] = self._passed.way
+        return answer
+
+    def _send(self, way: _Way, operation: str, body: bytes, credentials: Any) -> dict[str, Any]:
+        answer = self._exchange(way.url, way.headers, body, credentials)
+        if answer.status_code >= 300:
+            refusal = self._refusal(way.model, answer)
+            raise self._client.exceptions.from_code(refusal.get("Error", {}).get("Code"))(refusal, operation)
+        return read_answer(operation, answer.status_code, answer.headers, answer.content)
+
+    def _is_as_it_was(self, way: _Way) -> bool:
+        calls, handlers = type(self._client)._make_api_call, self._events._lookup_cache  # noqa: SLF001
+        return way.make_api_call is calls and way.handlers is handlers
+
+    def _nobody_watches(self, operation: str) -> bool:
+        """Tell whether a call passes nothing but botocore; AWS Lambda has a header of its own for each."""
+        calls = type(self._client)._make_api_call  # noqa: SLF001  tracing puts itself there
+        plain = isinstance(calls, FunctionType) and Path(calls.__code__.co_filename).parent == _BOTOCORE
+        own = all(self._handlers(event, operation) == self._own[event, operation] for event in _CALL)
+        return plain and own and "AWS_LAMBDA_FUNCTION_NAME" not in os.environ
+
+    def _handlers(self, event: str, operation: str) -> list[Any]:
+        return list(self._events._handlers.prefix_search(f"{event}.dynamodb.{operation}"))  # noqa: SLF001
 
     def close(self) -> None:
         """Close the connections that nobody uses, and those in use as soon as they are given back."""
@@ -91,13 +153,17 @@ class Transport:
         credentials = request_signer._credentials  # noqa: SLF001  the signer is botocore's, its credentials too
         if credentials is None:
             return None  # botocore says what is missing
-        pool = self._pools.get(params["url"]) or self._pool(params["url"])
-        headers, body = params["headers"], params["body"]
-        head = self._signer.head(pool.host, headers, body, credentials.get_frozen_credentials())
-        answer = pool.exchange(head + body, until.get())
+        frozen, headers = credentials.get_frozen_credentials(), dict(params["headers"].items())
+        calls, handlers = type(self._client)._make_api_call, self._events._lookup_cache  # noqa: SLF001
+        self._passed.way = _Way(model, params["url"], headers, request_signer, frozen.access_key, handlers, calls)
+        answer = self._exchange(params["url"], headers, params["body"], frozen)
         if answer.status_code >= 300:
             return answer, self._refusal(model, answer)
         return answer, read_answer(operation, answer.status_code, answer.headers, answer.content)
+
+    def _exchange(self, url: str, headers: dict[str, str], body: bytes, credentials: Any) -> Answer:
+        pool = self._pools.get(url) or self._pool(url)
+        return pool.exchange(self._signer.head(pool.host, headers, body, credentials) + body, until.get())
 
     def _is_free(self, operation: str, url: str, request_signer: Any) -> bool:
         """Tell whether nobody stands on the way of this operation's requests."""

@@ -135,6 +135,10 @@ _ANSWERS: dict[str, msgspec.json.Decoder[Any]] = {
 }
 
 
+OPERATIONS = tuple(_ANSWERS)
+"""The data operations."""
+
+
 def is_data_operation(operation: str) -> bool:
     """Tell whether this module reads an operation's answers; all others are botocore's."""
     return operation in _ANSWERS

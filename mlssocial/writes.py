@@ -13,7 +13,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -330,8 +330,7 @@ def _apply(prepared: Prepared, returned: str = "ALL_NEW", patience: Patience | N
             raise prepared.write.contended(item)
 
 
-@dataclass(frozen=True, slots=True)
-class _Write:
+class _Write(NamedTuple):
     """One write: what it is, when, and the nonce by which it recognises itself."""
 
     operation: str

@@ -1020,6 +1020,37 @@ class TestStepsAside:
         answer = store().call("GetItem", {"TableName": "homes", "Key": {"PK": {"S": "a"}, "SK": {"S": "b"}}})
         assert (len(answer["Item"]), answer["ResponseMetadata"]["RequestId"], server.requests) == (2, "HOOK", [])
 
+    def test_calls_that_nobody_watches(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        """From its second call on an operation goes past botocore; not where tracing stands on the calls, nor in AWS Lambda."""
+        passed: list[str] = []
+        put(server, "l1")
+        kind = type(store().client)
+        plain = kind._make_api_call
+
+        def traced(client: Any, operation: str, request: dict[str, Any]) -> Any:
+            passed.append(operation)
+            return plain(client, operation, request)
+
+        def gets(times: int) -> int:
+            passed.clear()
+            for _ in range(times):
+                assert Listing.objects.get("u1", "l1").listing_id == "l1"
+            return len(passed)
+
+        gets(2)
+        with monkeypatch.context() as tracing:
+            tracing.setattr(kind, "_make_api_call", traced)
+            assert gets(3) == 3
+        calls: list[str] = []
+        monkeypatch.setattr("botocore.client.history_recorder.record", lambda what, _: calls.append(what))
+        gets(3)
+        assert calls == []
+        monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "f")
+        connect(server)
+        calls.clear()
+        gets(3)
+        assert calls.count("API_CALL") == 3
+
     def test_hooks_before_the_call_are_run(self, server: Server) -> None:
         """Hooks before the call are run on the direct way, wherever they are registered."""
         seen: list[str] = []
