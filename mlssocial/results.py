@@ -12,7 +12,10 @@ import binascii
 import heapq
 import json
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Generic, TypeVar
@@ -280,6 +283,7 @@ class Results(Generic[T]):
         self._plan = plan
         self._load = load
         self._decode = decode
+        self._prefetch = 0
 
     def __iter__(self) -> Iterator[T]:
         for _, loaded in self._loaded(None, None):
@@ -287,6 +291,18 @@ class Results(Generic[T]):
                 warnings.warn(f"left out: {loaded.error}", UnreadableItemWarning, stacklevel=2)
             else:
                 yield loaded
+
+    def iterator(self, *, prefetch: int = 0) -> Iterator[T]:
+        """
+        Iterate, reading up to *prefetch* pages ahead in a thread while the items of a page are worked on.
+
+        Pages that were read and not come to are paid for all the same; 1 is enough to hide the wait for the next one.
+        """
+        if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0:
+            raise ValueError(f"prefetch: a number of pages is needed, 0 or more, not {prefetch!r}")
+        ahead: Results[T] = Results(self._plan, self._load, self._decode)
+        ahead._prefetch = prefetch
+        return iter(ahead)
 
     def __bool__(self) -> bool:
         """Tell whether there is any item, by reading one."""
@@ -369,15 +385,41 @@ class Results(Generic[T]):
         if wanted is not None:
             filtered = plan.guards or plan.tenant is not None
             request["Limit"] = min(max(wanted, MIN_FILTERED_PAGE) if filtered else wanted, MAX_LIMIT)
-        while True:
-            answer = store().call("Query", request)
+        for answer in _read_ahead(_pages(request), self._prefetch):
             for content in answer.get("Items", ()):
                 row = self._decode(content)
                 if plan.partition_key not in row or partition != row[plan.partition_key].S or SK not in row:
                     raise invalid_answer("a row of it is outside of the partition that was asked for")
                 yield row
-            if not answer.get("LastEvaluatedKey"):
-                return
-            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-            if "Limit" in request:  # guards left too much out: read on in larger steps
-                request["Limit"] = min(request["Limit"] * 4, MAX_LIMIT)
+
+
+def _pages(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Send a query's requests, one after the other, and give their answers."""
+    while True:
+        answer = store().call("Query", request)
+        yield answer
+        if not answer.get("LastEvaluatedKey"):
+            return
+        request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        if "Limit" in request:  # guards left too much out: read on in larger steps
+            request["Limit"] = min(request["Limit"] * 4, MAX_LIMIT)
+
+
+def _read_ahead(pages: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
+    """Give pages as they come, with *count* of them under way or waiting in a thread, one after the other."""
+    if not count:
+        yield from pages
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="mlssocial-prefetch") as thread:
+        waiting = deque(thread.submit(copy_context().run, _next, pages) for _ in range(count))
+        try:
+            while (page := waiting.popleft().result()) is not None:
+                waiting.append(thread.submit(copy_context().run, _next, pages))
+                yield page
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _next(pages: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
+    return next(pages, None)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import time
+from collections.abc import Callable
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -31,6 +34,24 @@ from mlssocial.connection import recorded, store
 from mlssocial.results import Cursor, Plan, _checksum
 
 from .conftest import put_raw
+
+
+def limited(request: Callable[..., dict[str, Any]], limit: int) -> Callable[..., dict[str, Any]]:
+    """Let a query's pages be small."""
+    return lambda *args, **options: request(*args, **options) | {"Limit": limit}
+
+
+def has_length(calls: list[Any], length: int) -> bool:
+    return len(calls) == length
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread does; an AssertionError after ten seconds."""
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
 
 HOME = ListingData(status="active", mls_provider="p", mls_number="n")
 
@@ -145,6 +166,27 @@ class TestCosts:
         assert len(calls) >= 2
         assert [one.listing_id for one in results] == [f"l{number}" for number in range(8)]
         assert results.count() == 8
+
+    def test_pages_ahead(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With prefetch the next pages are asked for while this one is worked on, and no others; the items are the same."""
+        names, page = fill(40), 10
+        monkeypatch.setattr("mlssocial.results.Plan.request", limited(Plan.request, page))
+        monkeypatch.setattr("mlssocial.results.MAX_LIMIT", page)
+        for prefetch, started in ((0, 1), (1, 2), (2, 3)):
+            with recorded() as calls:
+                items = Listing.objects.query("u1").iterator(prefetch=prefetch)
+                assert next(items).listing_id == names[0]
+                wait_until(partial(has_length, calls, started))
+                assert [names[0], *(listing.listing_id for listing in items)] == names
+            assert len(calls) in {4, 5}
+        with recorded() as calls:
+            items = Listing.objects.query("u1").iterator(prefetch=1)
+            next(items)
+            items.close()  # type: ignore[attr-defined]  # it is a generator
+        assert len(calls) <= 2
+        for bad in (-1, True, 1.5):
+            with pytest.raises(ValueError, match="prefetch: a number of pages is needed"):
+                Listing.objects.query("u1").iterator(prefetch=bad)  # type: ignore[arg-type]
 
     def test_guards_cost_few_requests(self) -> None:
         """Where guards leave out most of what is read, requests grow instead of multiplying."""
