@@ -153,7 +153,8 @@ class EntityManager(Manager[M, D]):
                 except InvalidItemError as error:
                     warnings.warn(f"left out: {error}", UnreadableItemWarning, stacklevel=2)
                 else:
-                    found[item.pk, item.sk] = item
+                    values = item.attribute_values  # PynamoDB's attribute look-up costs as much as a field's decoding
+                    found[values["pk"], values["sk"]] = item
         return {one: found[key] for one, key in wanted if key in found}
 
     def save_many(self, items: Iterable[M]) -> BatchResult:
