@@ -21,7 +21,7 @@ import msgspec
 from pydantic import BaseModel, Strict
 
 from . import codec, scalars
-from .codec import WireMap, decode, wire_name
+from .codec import WireMap, wire_name
 from .entities import AnyPlatform, Day, Flag, Moment, Number, Payload, Platform, Whole
 from .scalars import SurpriseError, quote
 from .tokens import Token
@@ -98,9 +98,7 @@ class _Compiler:
             "small_wholes": _SMALL_WHOLES,
             "Token": Token,
             "platforms": Platform._value2member_map_.get,
-            "entry": lambda value: decode(plain(value)),
             "dict_get": dict.get,
-            "open_map": lambda values: {name: decode(plain(value)) for name, value in values.items()},
             "comma": ",".join,
             "set_dict": BaseModel.__dict__["__dict__"].__set__,
             "set_fields": BaseModel.__dict__["__pydantic_fields_set__"].__set__,
@@ -164,7 +162,7 @@ class _Compiler:
 
     def _map(self, inside: Any) -> _Kind:
         if inside is Any:
-            return _Kind("M", "open_map({x})", "dump_open_map({x})", Row)
+            return _Kind("M", "load_open_map({x})", "dump_open_map({x})", Row)
         kind = self.kind(inside)
         load = kind.loaded(f"e.{kind.member}", "{load}")
         entry = f"{{dump_name(k)}}:{kind.json('e')}"
@@ -215,7 +213,7 @@ def _loader(how: str, name: str, model: type[BaseModel], kinds: Mapping[str, _Ki
     values = ", ".join(f"{field!r}: v{number}" for number, field in enumerate(kinds))
     unknown = [
         "    if len(fields) != len(data):",
-        f"        extra = {{k: entry(e) for k, e in data.items() if k not in known_{name}}}",
+        f"        extra = {{k: load_any(e) for k, e in data.items() if k not in known_{name}}}",
         "        fields.update(extra)",
     ]
     return [

@@ -15,9 +15,10 @@ from typing import Any
 
 import msgspec
 
-from .codec import encode, native, number_text
+from .codec import decode, encode, native, number_text
 from .entities import EPOCH, MILLISECOND, parse_number
 from .tokens import Token
+from .wire import AttributeValue, Row, plain
 
 
 class SurpriseError(Exception):
@@ -65,6 +66,24 @@ def load_texts(values: list[Any]) -> list[Any]:
     if None in texts:
         raise SurpriseError
     return texts
+
+
+def load_any(value: AttributeValue) -> Any:
+    """Read a value of any kind, as the codec decodes it."""
+    if value.S is not None:
+        return value.S
+    if value.N is not None:
+        return load_number(value.N)
+    if value.M is not None:
+        return load_open_map(value.M)
+    if value.L is not None:
+        return [load_any(entry) for entry in value.L]
+    return decode(plain(value))
+
+
+def load_open_map(values: Row) -> dict[str, Any]:
+    """Read a map of anything."""
+    return {name: load_any(value) for name, value in values.items()}
 
 
 def dump_number(value: Any) -> str:
