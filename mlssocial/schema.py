@@ -175,8 +175,8 @@ class Entity(Generic[D]):
         except CodecError as error:
             raise InvalidItemError(operation, key, str(error), fields=error.fields) from None
         extra = payload.__pydantic_extra__
-        if extra and not extra.keys().isdisjoint(self.index_fields):
-            return self.content(plain_row(decode_row(json)))  # an unknown field of that name may be the one that is set
+        if extra and not extra.keys().isdisjoint((*self.index_fields, *self.index_names)):
+            return self.content(plain_row(decode_row(json)))  # an unknown field of either name may be the one that is written
         values, fields = payload.__dict__, payload.model_fields_set
         return Content(json, {name: _index_value(values[name]) if name in fields else None for name in self.index_fields})
 

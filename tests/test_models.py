@@ -166,6 +166,15 @@ class TestInstances:
         item.data.agent_id = "a"
         item.save()
 
+    def test_a_field_that_was_set_by_its_wire_name(self) -> None:
+        """What is assigned under a wire name is what is written, and index keys follow from what is written."""
+        data = ListingData(status="active", mls_provider="p", mls_number="n")
+        data.mlsNumber = "other"  # type: ignore[attr-defined]  # pydantic takes it for an unknown field
+        listing = Listing.objects.create("u1", "l1", data)
+        assert (listing.data.mls_number, listing.gsi1pk) == ("other", "MLS#p#other")
+        copied = listing.data.model_copy(update={"mlsProvider": "q"})
+        assert Listing.objects.save("u1", "l1", copied).gsi1pk == "MLS#q#other"
+
     def test_save_over_an_older_item(self) -> None:
         """A new instance that is saved over an item takes over when that was created; its TTL is written if it has one."""
         created = Listing.objects.create("u1", "l1", HOME).created_at
