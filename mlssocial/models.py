@@ -330,7 +330,7 @@ class Item(Model):
             elif name in _NUMBERS:
                 values[_NUMBERS[name][0]] = _NUMBERS[name][1](value["N"])
         for name, part in (self.entity.key_fields if self.entity else {}).items():
-            if getattr(values["data"], name) is None:
+            if getattr(values["data"], name, None) is None:
                 setattr(values["data"], name, getattr(self, part))
         self._seen = {name: AttributeValue(**head[name]) for name in (schema.UPDATED_AT, schema.WRITE_ID)}
 

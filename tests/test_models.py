@@ -25,6 +25,7 @@ from mlssocial import (
     PerformanceMetrics,
     SocialConnection,
     SocialPost,
+    SocialPostData,
     StaleItemError,
     StoreError,
     configure,
@@ -174,6 +175,19 @@ class TestInstances:
         assert (listing.data.mls_number, listing.gsi1pk) == ("other", "MLS#p#other")
         copied = listing.data.model_copy(update={"mlsProvider": "q"})
         assert Listing.objects.save("u1", "l1", copied).gsi1pk == "MLS#q#other"
+
+    def test_a_field_that_was_deleted(self) -> None:
+        """A field that was deleted from a payload is not written, nor its index keys; one that repeats the key comes back."""
+        post = SocialPost.objects.create("u1", "p1", SocialPostData(listing_id="l1", content="c", platform="facebook"))
+        del post.data.content, post.data.listing_id, post.data.post_id
+        post.save()
+        stored = SocialPost.objects.get("u1", "p1")
+        assert stored.data == SocialPostData(post_id="p1", platform="facebook")
+        assert (stored.gsi1pk, post.gsi1pk, post.data.post_id) == (None, None, "p1")
+        listing = Listing.objects.create("u1", "l1", HOME)
+        del listing.data.status
+        with pytest.raises(InvalidItemError, match="status: Field required"):
+            listing.save()
 
     def test_save_over_an_older_item(self) -> None:
         """A new instance that is saved over an item takes over when that was created; its TTL is written if it has one."""
