@@ -198,6 +198,22 @@ class TestInstances:
         read = Listing.objects.get("u1", "l1")
         assert (read.created_at, read.ttl, read.write_id) == (created, 99999999999, item.write_id)
 
+    def test_save_over_an_expired_item(self) -> None:
+        """A new instance that is saved over an item whose TTL has passed has its own TTL, or none."""
+        for ttl in (99999999999, None):
+            put_raw(
+                {
+                    "PK": {"S": "USER#u1"},
+                    "SK": {"S": "LISTING#l1"},
+                    "EntityType": {"S": "Listing"},
+                    "Data": {"M": {"status": {"S": "sold"}}},
+                    "TTL": {"N": "1"},
+                }
+            )
+            item = Listing(user_id="u1", listing_id="l1", data=HOME, ttl=ttl)
+            item.save()
+            assert (item.ttl, Listing.objects.get("u1", "l1").ttl) == (ttl, ttl)
+
     def test_repr_shows_keys_only(self) -> None:
         """The repr of a model shows its key, and nothing that stands in Data."""
         item = MLSConnection.objects.create("u1", "c1", MLSConnectionData(access_token="canary", agent_id="canary"))
