@@ -354,8 +354,8 @@ class Item(Model):
         key = (self.pk, self.sk)
         if self.entity is None:
             raise WrongEntityError(f"{verb} item", key, found=self.entity_type)
-        if self._partial and verb != "delete":
-            reason = "it was read in part, and would lose the rest; refresh() it first"
+        if self._partial:
+            reason = "it was read in part, and without its version and the rest it can only be read; refresh() it first"
             raise InvalidItemError(f"{verb} {self.entity.name}", key, reason)
         return self.entity, self.entity.parse(*key)
 

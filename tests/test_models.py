@@ -221,14 +221,15 @@ class TestInstances:
         assert "canary" not in f"{item!r}{item}{[item]}"
 
     def test_a_partial_read_is_not_saved(self) -> None:
-        """An item of which only some attributes were read cannot be saved over the whole."""
+        """An item of which only some attributes were read can be neither saved over the whole nor deleted."""
         Listing.objects.create("u1", "l1", HOME)
         for part in (
             Listing.get("USER#u1", "LISTING#l1", attributes_to_get=["PK", "SK", "EntityType"]),
             next(iter(Listing.query("USER#u1", attributes_to_get=["PK", "SK", "EntityType", "Data"]))),
         ):
-            with pytest.raises(InvalidItemError, match="read in part"):
-                part.save()
+            for write in (part.save, part.delete):
+                with pytest.raises(InvalidItemError, match="read in part"):
+                    write()
             part.refresh()
             part.save()
 
