@@ -132,7 +132,10 @@ def _moment(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise ValueError("no time zone; give an aware datetime")
-        value = value.astimezone(UTC)
+        try:
+            value = value.astimezone(UTC)
+        except OverflowError:
+            raise ValueError("outside of the years 1 to 9999 in UTC") from None
         return value.replace(microsecond=value.microsecond // 1000 * 1000)
     return value
 

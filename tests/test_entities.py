@@ -138,11 +138,19 @@ class TestTimes:
         try:
             utc = moment.astimezone(UTC)
         except OverflowError:
-            return  # its zone takes it past year 1 or 9999
+            with pytest.raises(ValidationError, match="outside of the years 1 to 9999"):
+                SocialPostData(published_at=moment)
+            return
         held = SocialPostData(published_at=moment).published_at
         assert held is not None
         assert held.tzinfo is UTC
         assert timedelta(0) <= utc - held < timedelta(milliseconds=1)
+
+    @pytest.mark.parametrize("past", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-01:00"])
+    def test_past_the_calendar(self, past: str) -> None:
+        """A time that its zone takes past the calendar is refused as any other value is."""
+        with pytest.raises(ValidationError, match="outside of the years 1 to 9999"):
+            SocialPostData(published_at=past)
 
     @pytest.mark.parametrize(
         "given_as", [1705363200000, Decimal(1705363200000), "2024-01-16T00:00:00Z", "2024-01-16T03:00:00+03:00"]
