@@ -168,6 +168,8 @@ _Holder = type[BaseModel] | _MapOf
 
 
 def _removal(entity: Entity[Any], name: str) -> Path:
+    if not isinstance(name, str):
+        raise CodecError(f"remove: names of fields are needed, not {type(name).__name__}")
     path, holder, last = _walk(entity.payload, name)
     if not isinstance(holder, _MapOf) and holder.model_fields[last].is_required():
         raise CodecError(f"{name}: every {entity.name} has one; it cannot be removed", (name,))

@@ -351,6 +351,7 @@ class TestUpdate:
             ({"remove": ["price"], "price": 1}, "changed together"),
             ({"remove": ["status"]}, "cannot be removed"),
             ({"remove": "nope"}, "no field nope"),
+            ({"remove": [5]}, "remove: names of fields are needed, not int"),
             ({}, "nothing to change"),
             ({"description": "\ud800"}, "lone surrogate"),
         ],
@@ -516,6 +517,8 @@ class TestStatus:
         """Another word than the four is refused."""
         with pytest.raises(InvalidKeyError, match="status: one of active, pending, sold, expired is needed"):
             Listing.objects.query_by_status("u1", "withdrawn")
+        with pytest.raises(InvalidKeyError, match="status: one of active, pending, sold, expired is needed"):
+            Listing.objects.query_by_status("u1", ["active"])  # type: ignore[arg-type]
 
 
 class TestPostsOfAListing:
