@@ -88,9 +88,8 @@ def save_head(entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, other
     With *seen*, the item as it was read, the write is refused with StaleItemError if it has changed since.
     """
     write, head, item = _whole("save", entity, ids, data, others, None if seen is None else frozenset())
-    prepared, row = _apply(
-        _prepared_save(write, item, data, seen, others), "ALL_OLD"
-    )  # no more than what was there is sent back
+    prepared = _prepared_save(write, item, data, seen, others)
+    prepared, row = _apply(prepared, "ALL_OLD")  # no more than what was there is sent back
     if prepared.operation == "PutItem":  # it had expired, and was created anew
         return {name: plain(row[name]) for name in head}
     return head | {name: plain(row[name]) for name in (CREATED_AT,) if name in row}
