@@ -369,6 +369,13 @@ class TestUpdate:
         with pytest.raises(InvalidItemError, match="platform: part of the key"):
             SocialConnection.objects.update("u1", "facebook", remove=["platform"])
 
+    @pytest.mark.parametrize("name", ["metadata__", "metadata____x", "metadata__\ud800"])
+    def test_names_that_no_map_holds(self, name: str) -> None:
+        """A name in an open map that is empty, or no UTF-8 can hold, is refused before anything is sent."""
+        with recorded() as calls, pytest.raises(InvalidItemError, match="metadata: a field's name is"):
+            SocialConnection.objects.update("u1", "facebook", **{name: "x"})  # type: ignore[arg-type]
+        assert calls == []
+
     @pytest.mark.parametrize("data", [None, {"S": "odd"}, {"NULL": True}])
     @pytest.mark.parametrize("change", [{"status": "sold"}, {"price": 1}, {"address__city": "Reno"}])
     def test_data_that_is_no_map(self, data: dict[str, Any] | None, change: dict[str, Any]) -> None:
@@ -449,7 +456,15 @@ class TestIncrement:
         put_raw(stored("PerformanceMetrics", "METRICS#l1#2024-01-15", {"views": {"S": "many"}}))
         with pytest.raises(InvalidItemError, match="views is stored as text, which is no number"):
             PerformanceMetrics.objects.increment("u1", "l1", DAY, "facebook", views=1)
-        for bad in ({}, {"views": 1.5}, {"views": True}, {"views": Decimal("1.5")}, {"clicks": Decimal("0.1")}):
+        for bad in (
+            {},
+            {"": 1},
+            {"\ud800": 1},
+            {"views": 1.5},
+            {"views": True},
+            {"views": Decimal("1.5")},
+            {"clicks": Decimal("0.1")},
+        ):
             with pytest.raises(InvalidItemError):
                 PerformanceMetrics.objects.increment("u1", "l1", DAY, "facebook", **bad)
 
