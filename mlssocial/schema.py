@@ -186,9 +186,9 @@ class Entity(Generic[D]):
 
     def _filled(self, operation: str, key: tuple[str, str], payload: D) -> D:
         """Fill in the fields that repeat the key, in a copy."""
-        of_key, missing = self.parse(*key), {}
+        of_key, missing, extra = self.parse(*key), {}, payload.__pydantic_extra__ or {}
         for name, part in self.key_fields.items():
-            value = getattr(payload, name, None)
+            value = extra.get(wire_name(self.payload, name), getattr(payload, name, None))
             if value is None:
                 missing[name] = _as_field(getattr(of_key, part), part)
             elif not _same(value, getattr(of_key, part), part):

@@ -175,6 +175,10 @@ class TestInstances:
         assert (listing.data.mls_number, listing.gsi1pk) == ("other", "MLS#p#other")
         copied = listing.data.model_copy(update={"mlsProvider": "q"})
         assert Listing.objects.save("u1", "l1", copied).gsi1pk == "MLS#q#other"
+        post = SocialPostData()
+        post.postId = "another"  # type: ignore[attr-defined]
+        with pytest.raises(InvalidItemError, match="postId is 'another' in the payload; the key says 'p1'"):
+            SocialPost.objects.create("u1", "p1", post)
 
     def test_a_field_that_was_deleted(self) -> None:
         """A field that was deleted from a payload is not written, nor its index keys; one that repeats the key comes back."""
