@@ -169,7 +169,14 @@ class TestTimes:
         """A day is a date or YYYY-MM-DD; an empty text is kept as the third state it is."""
         assert ListingData(status="sold", list_date="2024-01-15").list_date == date(2024, 1, 15)
         assert ListingData(status="sold", list_date="").list_date == ""
-        for bad in ("15.01.2024", "2024-01-15T00:00:00", datetime(2024, 1, 15, tzinfo=UTC), 20240115):
+        for bad in (
+            "15.01.2024",
+            "2024-01-15T00:00:00",
+            datetime(2024, 1, 15, tzinfo=UTC),
+            20240115,
+            1705276800,
+            b"2024-01-15",
+        ):
             with pytest.raises(ValidationError, match="list_date"):
                 ListingData(status="sold", list_date=bad)
 
