@@ -153,6 +153,7 @@ def increments(platform: str, counters: Mapping[str, int | Decimal]) -> Changes:
         if name in PlatformMetrics.model_fields:  # a day that holds what its field refuses could not be read again
             _assignment(PlatformMetrics, name, amount)
         encode(amount, (name,))
+        encode({name: None}, ("platforms", platform))  # refuses a name that DynamoDB does not take
     adds: dict[Path, int | Decimal] = {("platforms", platform, name): amount for name, amount in counters.items()}
     adds |= {(name,): counters[name] for name in _TOTALS if name in counters}
     return Changes(adds=adds, fields=frozenset({"platforms", *(counters.keys() & _TOTALS)}))
@@ -168,6 +169,8 @@ _Holder = type[BaseModel] | _MapOf
 
 
 def _removal(entity: Entity[Any], name: str) -> Path:
+    if not isinstance(name, str):
+        raise CodecError(f"remove: names of fields are needed, not {type(name).__name__}")
     path, holder, last = _walk(entity.payload, name)
     if not isinstance(holder, _MapOf) and holder.model_fields[last].is_required():
         raise CodecError(f"{name}: every {entity.name} has one; it cannot be removed", (name,))
@@ -195,6 +198,7 @@ def _walk(payload: type[BaseModel], name: str) -> tuple[Path, _Holder, str]:
     parts = name.split("__")
     for depth, part in enumerate(parts, 1):
         if isinstance(holder, _MapOf):
+            encode({part: None}, tuple(path))  # refuses a name that DynamoDB does not take
             path.append(part)
             inside = holder.entries
         elif part in holder.model_fields:

@@ -86,7 +86,9 @@ def natives(payload: BaseModel) -> dict[str, Any]:
     """Give what is set in a payload by wire name, in the form in which stored values are validated."""
     names, values, more = _wire_names(type(payload)), payload.__dict__, payload.__pydantic_extra__ or {}
     # An unknown field may have the Python name of a known one: then it is the one that is set.
-    known = [name for name in names if name in payload.model_fields_set and (values[name] is not None or name not in more)]
+    # One that was deleted (``del data.price``) is still among those that were set.
+    there = [name for name in names if name in payload.model_fields_set and name in values]
+    known = [name for name in there if values[name] is not None or name not in more]
     return {names[name]: native(values[name]) for name in known} | {name: native(value) for name, value in more.items()}
 
 

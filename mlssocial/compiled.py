@@ -411,7 +411,7 @@ class RowDecoder:
 
     def __call__(self, content: bytes | msgspec.Raw) -> Row:
         """Decode one row."""
-        if self._tolerant:
+        if self._tolerant > 0:  # threads that count together may pass zero
             self._tolerant -= 1
             return decode_row(content)
         try:

@@ -132,7 +132,10 @@ def _moment(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise ValueError("no time zone; give an aware datetime")
-        value = value.astimezone(UTC)
+        try:
+            value = value.astimezone(UTC)
+        except OverflowError:
+            raise ValueError("outside of the years 1 to 9999 in UTC") from None
         return value.replace(microsecond=value.microsecond // 1000 * 1000)
     return value
 
@@ -140,6 +143,8 @@ def _moment(value: Any, info: ValidationInfo) -> Any:
 def _day(value: Any) -> Any:
     if isinstance(value, datetime):
         raise ValueError("a date is needed, not a datetime")  # noqa: TRY004
+    if isinstance(value, bool | int | float | Decimal | bytes):  # which pydantic takes, and which would be written back as text
+        raise ValueError("not a date of the form YYYY-MM-DD")  # noqa: TRY004
     if isinstance(value, str) and value:
         if len(value) != 10 or value[4] != "-" or value[7] != "-":  # weeks, as in 2024-W03-1, are as long
             raise ValueError("not a date of the form YYYY-MM-DD")

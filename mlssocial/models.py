@@ -330,7 +330,7 @@ class Item(Model):
             elif name in _NUMBERS:
                 values[_NUMBERS[name][0]] = _NUMBERS[name][1](value["N"])
         for name, part in (self.entity.key_fields if self.entity else {}).items():
-            if getattr(values["data"], name) is None:
+            if getattr(values["data"], name, None) is None:
                 setattr(values["data"], name, getattr(self, part))
         self._seen = {name: AttributeValue(**head[name]) for name in (schema.UPDATED_AT, schema.WRITE_ID)}
 
@@ -354,8 +354,8 @@ class Item(Model):
         key = (self.pk, self.sk)
         if self.entity is None:
             raise WrongEntityError(f"{verb} item", key, found=self.entity_type)
-        if self._partial and verb != "delete":
-            reason = "it was read in part, and would lose the rest; refresh() it first"
+        if self._partial:
+            reason = "it was read in part, and without its version and the rest it can only be read; refresh() it first"
             raise InvalidItemError(f"{verb} {self.entity.name}", key, reason)
         return self.entity, self.entity.parse(*key)
 

@@ -175,10 +175,10 @@ class Entity(Generic[D]):
         except CodecError as error:
             raise InvalidItemError(operation, key, str(error), fields=error.fields) from None
         extra = payload.__pydantic_extra__
-        if extra and not extra.keys().isdisjoint(self.index_fields):
-            return self.content(plain_row(decode_row(json)))  # an unknown field of that name may be the one that is set
+        if extra and not extra.keys().isdisjoint((*self.index_fields, *self.index_names)):
+            return self.content(plain_row(decode_row(json)))  # an unknown field of either name may be the one that is written
         values, fields = payload.__dict__, payload.model_fields_set
-        return Content(json, {name: _index_value(values[name]) if name in fields else None for name in self.index_fields})
+        return Content(json, {name: _index_value(values.get(name)) if name in fields else None for name in self.index_fields})
 
     def content(self, data: WireMap) -> Content:
         """Make Data of attribute values."""
@@ -186,9 +186,9 @@ class Entity(Generic[D]):
 
     def _filled(self, operation: str, key: tuple[str, str], payload: D) -> D:
         """Fill in the fields that repeat the key, in a copy."""
-        of_key, missing = self.parse(*key), {}
+        of_key, missing, extra = self.parse(*key), {}, payload.__pydantic_extra__ or {}
         for name, part in self.key_fields.items():
-            value = getattr(payload, name)
+            value = extra.get(wire_name(self.payload, name), getattr(payload, name, None))
             if value is None:
                 missing[name] = _as_field(getattr(of_key, part), part)
             elif not _same(value, getattr(of_key, part), part):

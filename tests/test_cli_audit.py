@@ -72,6 +72,13 @@ class TestAudit:
         assert not path.exists()
         assert "0 drifted" in audit().stdout
 
+    def test_a_dry_run_of_a_repair(self) -> None:
+        """With --dry-run nothing is asked and nothing written, whatever else is given."""
+        put_raw(drifted(1))
+        assert "1 drifted: dry run, nothing was written" in audit("--repair", "--yes", "--dry-run", code=1).stdout
+        assert audit("--repair", "--dry-run", code=1).stderr.count("repair the index keys") == 0
+        assert get_raw("USER#u1", "LISTING#l1") == drifted(1)
+
     def test_asks_before_it_writes(self) -> None:
         """Without --yes it asks, on stderr, and writes only if the answer is yes."""
         put_raw(drifted(1))

@@ -133,6 +133,8 @@ class TestReading:
             ("status", {"NULL": True}),
             ("mlsId", {"N": "5"}),
             ("listDate", {"S": "soon"}),
+            ("listDate", {"N": "1705276800"}),
+            ("listDate", {"B": b"2024-01-15"}),
             ("yearBuilt", {"N": "1987.5"}),
             ("syncedAt", {"S": "2024-01-01T00:00:00Z"}),
             ("syncedAt", {"N": "1.5"}),

@@ -138,11 +138,19 @@ class TestTimes:
         try:
             utc = moment.astimezone(UTC)
         except OverflowError:
-            return  # its zone takes it past year 1 or 9999
+            with pytest.raises(ValidationError, match="outside of the years 1 to 9999"):
+                SocialPostData(published_at=moment)
+            return
         held = SocialPostData(published_at=moment).published_at
         assert held is not None
         assert held.tzinfo is UTC
         assert timedelta(0) <= utc - held < timedelta(milliseconds=1)
+
+    @pytest.mark.parametrize("past", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-01:00"])
+    def test_past_the_calendar(self, past: str) -> None:
+        """A time that its zone takes past the calendar is refused as any other value is."""
+        with pytest.raises(ValidationError, match="outside of the years 1 to 9999"):
+            SocialPostData(published_at=past)
 
     @pytest.mark.parametrize(
         "given_as", [1705363200000, Decimal(1705363200000), "2024-01-16T00:00:00Z", "2024-01-16T03:00:00+03:00"]
@@ -161,7 +169,14 @@ class TestTimes:
         """A day is a date or YYYY-MM-DD; an empty text is kept as the third state it is."""
         assert ListingData(status="sold", list_date="2024-01-15").list_date == date(2024, 1, 15)
         assert ListingData(status="sold", list_date="").list_date == ""
-        for bad in ("15.01.2024", "2024-01-15T00:00:00", datetime(2024, 1, 15, tzinfo=UTC), 20240115):
+        for bad in (
+            "15.01.2024",
+            "2024-01-15T00:00:00",
+            datetime(2024, 1, 15, tzinfo=UTC),
+            20240115,
+            1705276800,
+            b"2024-01-15",
+        ):
             with pytest.raises(ValidationError, match="list_date"):
                 ListingData(status="sold", list_date=bad)
 

@@ -182,6 +182,8 @@ class TestClaim:
         with recorded() as calls:
             with pytest.raises(InvalidItemError, match="a SocialPost is needed, not MLSConnection"):
                 posts.claim(connection, seconds=60)  # type: ignore[arg-type]
+            with pytest.raises(InvalidItemError, match="a SocialPost is needed, not str"):
+                next(posts.claim_each(["p"], seconds=60))  # type: ignore[list-item]
             with pytest.raises(InvalidItemError, match="not read whole"):
                 posts.claim(made, seconds=60)
         assert calls == []

@@ -351,6 +351,7 @@ class TestUpdate:
             ({"remove": ["price"], "price": 1}, "changed together"),
             ({"remove": ["status"]}, "cannot be removed"),
             ({"remove": "nope"}, "no field nope"),
+            ({"remove": [5]}, "remove: names of fields are needed, not int"),
             ({}, "nothing to change"),
             ({"description": "\ud800"}, "lone surrogate"),
         ],
@@ -367,6 +368,13 @@ class TestUpdate:
             MLSConnection.objects.update("u1", "c1", id="c2")
         with pytest.raises(InvalidItemError, match="platform: part of the key"):
             SocialConnection.objects.update("u1", "facebook", remove=["platform"])
+
+    @pytest.mark.parametrize("name", ["metadata__", "metadata____x", "metadata__\ud800"])
+    def test_names_that_no_map_holds(self, name: str) -> None:
+        """A name in an open map that is empty, or no UTF-8 can hold, is refused before anything is sent."""
+        with recorded() as calls, pytest.raises(InvalidItemError, match="metadata: a field's name is"):
+            SocialConnection.objects.update("u1", "facebook", **{name: "x"})  # type: ignore[arg-type]
+        assert calls == []
 
     @pytest.mark.parametrize("data", [None, {"S": "odd"}, {"NULL": True}])
     @pytest.mark.parametrize("change", [{"status": "sold"}, {"price": 1}, {"address__city": "Reno"}])
@@ -448,7 +456,15 @@ class TestIncrement:
         put_raw(stored("PerformanceMetrics", "METRICS#l1#2024-01-15", {"views": {"S": "many"}}))
         with pytest.raises(InvalidItemError, match="views is stored as text, which is no number"):
             PerformanceMetrics.objects.increment("u1", "l1", DAY, "facebook", views=1)
-        for bad in ({}, {"views": 1.5}, {"views": True}, {"views": Decimal("1.5")}, {"clicks": Decimal("0.1")}):
+        for bad in (
+            {},
+            {"": 1},
+            {"\ud800": 1},
+            {"views": 1.5},
+            {"views": True},
+            {"views": Decimal("1.5")},
+            {"clicks": Decimal("0.1")},
+        ):
             with pytest.raises(InvalidItemError):
                 PerformanceMetrics.objects.increment("u1", "l1", DAY, "facebook", **bad)
 
@@ -516,6 +532,8 @@ class TestStatus:
         """Another word than the four is refused."""
         with pytest.raises(InvalidKeyError, match="status: one of active, pending, sold, expired is needed"):
             Listing.objects.query_by_status("u1", "withdrawn")
+        with pytest.raises(InvalidKeyError, match="status: one of active, pending, sold, expired is needed"):
+            Listing.objects.query_by_status("u1", ["active"])  # type: ignore[arg-type]
 
 
 class TestPostsOfAListing:

@@ -25,6 +25,7 @@ from mlssocial import (
     PerformanceMetrics,
     SocialConnection,
     SocialPost,
+    SocialPostData,
     StaleItemError,
     StoreError,
     configure,
@@ -166,6 +167,32 @@ class TestInstances:
         item.data.agent_id = "a"
         item.save()
 
+    def test_a_field_that_was_set_by_its_wire_name(self) -> None:
+        """What is assigned under a wire name is what is written, and index keys follow from what is written."""
+        data = ListingData(status="active", mls_provider="p", mls_number="n")
+        data.mlsNumber = "other"  # type: ignore[attr-defined]  # pydantic takes it for an unknown field
+        listing = Listing.objects.create("u1", "l1", data)
+        assert (listing.data.mls_number, listing.gsi1pk) == ("other", "MLS#p#other")
+        copied = listing.data.model_copy(update={"mlsProvider": "q"})
+        assert Listing.objects.save("u1", "l1", copied).gsi1pk == "MLS#q#other"
+        post = SocialPostData()
+        post.postId = "another"  # type: ignore[attr-defined]
+        with pytest.raises(InvalidItemError, match="postId is 'another' in the payload; the key says 'p1'"):
+            SocialPost.objects.create("u1", "p1", post)
+
+    def test_a_field_that_was_deleted(self) -> None:
+        """A field that was deleted from a payload is not written, nor its index keys; one that repeats the key comes back."""
+        post = SocialPost.objects.create("u1", "p1", SocialPostData(listing_id="l1", content="c", platform="facebook"))
+        del post.data.content, post.data.listing_id, post.data.post_id
+        post.save()
+        stored = SocialPost.objects.get("u1", "p1")
+        assert stored.data == SocialPostData(post_id="p1", platform="facebook")
+        assert (stored.gsi1pk, post.gsi1pk, post.data.post_id) == (None, None, "p1")
+        listing = Listing.objects.create("u1", "l1", HOME)
+        del listing.data.status
+        with pytest.raises(InvalidItemError, match="status: Field required"):
+            listing.save()
+
     def test_save_over_an_older_item(self) -> None:
         """A new instance that is saved over an item takes over when that was created; its TTL is written if it has one."""
         created = Listing.objects.create("u1", "l1", HOME).created_at
@@ -175,6 +202,22 @@ class TestInstances:
         read = Listing.objects.get("u1", "l1")
         assert (read.created_at, read.ttl, read.write_id) == (created, 99999999999, item.write_id)
 
+    def test_save_over_an_expired_item(self) -> None:
+        """A new instance that is saved over an item whose TTL has passed has its own TTL, or none."""
+        for ttl in (99999999999, None):
+            put_raw(
+                {
+                    "PK": {"S": "USER#u1"},
+                    "SK": {"S": "LISTING#l1"},
+                    "EntityType": {"S": "Listing"},
+                    "Data": {"M": {"status": {"S": "sold"}}},
+                    "TTL": {"N": "1"},
+                }
+            )
+            item = Listing(user_id="u1", listing_id="l1", data=HOME, ttl=ttl)
+            item.save()
+            assert (item.ttl, Listing.objects.get("u1", "l1").ttl) == (ttl, ttl)
+
     def test_repr_shows_keys_only(self) -> None:
         """The repr of a model shows its key, and nothing that stands in Data."""
         item = MLSConnection.objects.create("u1", "c1", MLSConnectionData(access_token="canary", agent_id="canary"))
@@ -182,14 +225,15 @@ class TestInstances:
         assert "canary" not in f"{item!r}{item}{[item]}"
 
     def test_a_partial_read_is_not_saved(self) -> None:
-        """An item of which only some attributes were read cannot be saved over the whole."""
+        """An item of which only some attributes were read can be neither saved over the whole nor deleted."""
         Listing.objects.create("u1", "l1", HOME)
         for part in (
             Listing.get("USER#u1", "LISTING#l1", attributes_to_get=["PK", "SK", "EntityType"]),
             next(iter(Listing.query("USER#u1", attributes_to_get=["PK", "SK", "EntityType", "Data"]))),
         ):
-            with pytest.raises(InvalidItemError, match="read in part"):
-                part.save()
+            for write in (part.save, part.delete):
+                with pytest.raises(InvalidItemError, match="read in part"):
+                    write()
             part.refresh()
             part.save()
 

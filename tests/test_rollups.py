@@ -212,9 +212,11 @@ class TestRollup:
             ("2024-01-01", "2024-01-02", "year", "by"),
             ("2024-01-01", "2024-01-02", [], "by"),
             ("yesterday", "2024-01-02", "day", "since"),
+            ("2024-01-01", None, "day", "until"),
+            (None, "2024-01-02", "day", "since"),
         ],
     )
-    def test_refusals(self, since: str, until: str, by: Any, part: str) -> None:
+    def test_refusals(self, since: Any, until: Any, by: Any, part: str) -> None:
         """A range that ends before it begins, what is no day and what is no period are refused before any request."""
         with recorded() as calls, pytest.raises(InvalidKeyError) as caught:
             PerformanceMetrics.objects.rollup("u1", "l1", since, until, by=by)

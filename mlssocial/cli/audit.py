@@ -18,6 +18,7 @@ from .progress import progress_bar
 
 @click.command("audit", cls=Command)
 @click.option("--repair", is_flag=True, help="Repair what is found; without it nothing is written.")
+@click.option("--dry-run", is_flag=True, help="Write nothing, as without --repair.")
 @click.option("--yes", is_flag=True, help="Repair without asking.")
 @click.option("--segments", type=click.IntRange(1, MAX_SEGMENTS), default=1, help="How many parts are read at once.")
 @click.option("--checkpoint", metavar="FILE", type=click.Path(dir_okay=False), help="Go on there after an interruption.")
@@ -29,6 +30,7 @@ def audit_command(
     context: click.Context,
     options: Globals,
     repair: bool,  # noqa: FBT001  click passes by name
+    dry_run: bool,  # noqa: FBT001
     yes: bool,  # noqa: FBT001
     segments: int,
     checkpoint: str | None,
@@ -42,6 +44,7 @@ def audit_command(
     half a read unit for each 4 KB. Exit code 1 if something is left wrong.
     """
     connect(options)
+    repair = repair and not dry_run
     if repair and not yes:
         click.confirm(f"repair the index keys of items in {current().table_name}?", abort=True, err=True)
     with progress_bar("auditing") as progress:

@@ -187,7 +187,7 @@ def _copies(method: str, mls_provider: str, mls_number: str, user_id: WhoseItems
 
 
 def _known(status: ListingStatus | str) -> ListingStatus:
-    if status not in ListingStatus._value2member_map_:
+    if not isinstance(status, str) or status not in ListingStatus._value2member_map_:
         raise InvalidKeyError("status", f"one of {', '.join(ListingStatus)} is needed, not {str(status)[:40]!r}")
     return ListingStatus(status)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlssocial import atomic, changes, keys, writes
 from mlssocial.codec import CodecError
 from mlssocial.entities import PerformanceMetricsData
-from mlssocial.exceptions import InvalidItemError
+from mlssocial.exceptions import InvalidItemError, InvalidKeyError
 from mlssocial.results import Results
 from mlssocial.rollups import check_period, rollup
 
@@ -165,6 +165,9 @@ class PerformanceMetricsManager(EntityManager["PerformanceMetrics", PerformanceM
             InvalidKeyError: An id or a day cannot go into a key, *since* is after *until*, or *by* is no period.
         """
         period = check_period(by)
+        for part, day in (("since", since), ("until", until)):
+            if day is None:  # which a query takes for no end
+                raise InvalidKeyError(part, "a date is needed")
         days = self.query(user_id, listing_id, since=since, until=until, consistent=consistent)
         found = [(item.date, item.data) for item in days]
         return rollup(found, _day(since), _day(until), period)

@@ -67,6 +67,7 @@ class QueueManager(EntityManager[M, D]):
         one.
         """
         for item in queue:
+            self._ids("claim", item)
             if not _leased(item) and (lease := self.claim(item, seconds=seconds)) is not None:
                 yield lease
 
