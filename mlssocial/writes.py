@@ -81,17 +81,22 @@ def save(entity: Entity[Any], ids: tuple[Any, ...], data: Content) -> Row:
     return _apply(prepare_save(entity, ids, data))[1]
 
 
-def save_head(entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, others: WireMap, seen: Row | None) -> WireMap:
+def save_head(
+    entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, others: WireMap, seen: Row | None
+) -> tuple[WireMap, Row]:
     """
-    Write an item whole as :func:`save` does, with *others* too, and give what it has now beside Data, which the caller has.
+    Write an item whole as :func:`save` does, with *others* too. Give its head, and what was left in place beside all that.
 
     With *seen*, the item as it was read, the write is refused with StaleItemError if it has changed since.
     """
     write, head, item = _whole("save", entity, ids, data, others, None if seen is None else frozenset())
-    prepared, row = _apply(_prepared_save(write, item, data, seen), "ALL_OLD")  # no more than what was there is sent back
+    sent = _prepared_save(write, item, data, seen, others)
+    prepared, row = _apply(sent, "ALL_OLD")  # no more than what was there is sent back
     if prepared.operation == "PutItem":  # it had expired, and was created anew
-        return {name: plain(row[name]) for name in head}
-    return head | {name: plain(row[name]) for name in (CREATED_AT,) if name in row}
+        return {name: plain(row[name]) for name in head}, {}
+    written = {*item, *INDEX_ATTRIBUTES.values()}
+    left = {name: value for name, value in row.items() if name not in written}
+    return head | {name: plain(row[name]) for name in (CREATED_AT,) if name in row}, left
 
 
 def update(
@@ -435,7 +440,9 @@ def _whole(
     return write, head, {**(others or {}), **write.item(data, head)}
 
 
-def _prepared_save(write: _Write, item: dict[str, Any], data: Content, seen: Row | None) -> Prepared:
+def _prepared_save(
+    write: _Write, item: dict[str, Any], data: Content, seen: Row | None, others: WireMap | None = None
+) -> Prepared:
     change, condition, names = _save_expressions(frozenset(item), None if seen is None else frozenset(seen))
     values = {f":{name}": value for name, value in item.items() if name not in {PK, SK}}
     values |= {f":seen{name}": value for name, value in (seen or {}).items()}
@@ -443,7 +450,8 @@ def _prepared_save(write: _Write, item: dict[str, Any], data: Content, seen: Row
 
     def anew(shown: Row | None) -> Prepared:
         if seen is None and shown is not None and expired(shown, write.now):
-            return prepare_create(write.entity, write.ids, data)  # what has expired is gone, its CreatedAt and TTL with it
+            # What has expired is gone, its CreatedAt and TTL with it.
+            return prepare_create(write.entity, write.ids, data, others=others)
         raise write.refusal(shown) or write.stale(shown)
 
     members = write.members(Expression(names, values), condition, UpdateExpression=change)
