@@ -627,7 +627,7 @@ class TestTruth:
 
 
 def can_know(operation: Operation, fault: str) -> bool:
-    """Tell whether nothing stands in the way of a right answer; rows of an index are looked at when it is too late to ask again."""
+    """Tell whether nothing stands in the way of a right answer; rows of an index are looked at too late to ask again."""
     if fault == "another's answer" and operation.of_index:
         return False
     return operation.sends not in WRITES or fault in PASSING or (fault in LOST and operation.knows and not operation.refused)
