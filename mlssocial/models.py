@@ -132,7 +132,10 @@ class Item(Model):
         entity, ids = self._writable("save")
         data = entity.encode(f"save {entity.name}", ids, self.attribute_values.get("data"))
         with own_errors(type(self)):
-            self.take_head(writes.save_head(entity, ids, data, others=self._others(), seen=self._seen))
+            head, left = writes.save_head(entity, ids, data, others=self._others(), seen=self._seen)
+        self.take_head(head)
+        values, self.raw = self._read(left)
+        self.attribute_values |= values
 
     def _others(self) -> WireMap:
         """Give the attributes beside keys, Data, times and index keys that the class declares and the item has."""

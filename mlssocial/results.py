@@ -390,6 +390,8 @@ class Results(Generic[T]):
                 row = self._decode(content)
                 if plan.partition_key not in row or partition != row[plan.partition_key].S or SK not in row:
                     raise invalid_answer("a row of it is outside of the partition that was asked for")
+                if plan.tenant is not None and (PK not in row or plan.tenant != row[PK].S):
+                    raise invalid_answer("a row of it is another user's than the one that was asked for")
                 yield row
 
 

@@ -81,9 +81,11 @@ def save(entity: Entity[Any], ids: tuple[Any, ...], data: Content) -> Row:
     return _apply(prepare_save(entity, ids, data))[1]
 
 
-def save_head(entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, others: WireMap, seen: Row | None) -> WireMap:
+def save_head(
+    entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, others: WireMap, seen: Row | None
+) -> tuple[WireMap, Row]:
     """
-    Write an item whole as :func:`save` does, with *others* too, and give what it has now beside Data, which the caller has.
+    Write an item whole as :func:`save` does, with *others* too. Give its head, and what was left in place beside all that.
 
     With *seen*, the item as it was read, the write is refused with StaleItemError if it has changed since.
     """
@@ -91,8 +93,10 @@ def save_head(entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, other
     prepared = _prepared_save(write, item, data, seen, others)
     prepared, row = _apply(prepared, "ALL_OLD")  # no more than what was there is sent back
     if prepared.operation == "PutItem":  # it had expired, and was created anew
-        return {name: plain(row[name]) for name in head}
-    return head | {name: plain(row[name]) for name in (CREATED_AT,) if name in row}
+        return {name: plain(row[name]) for name in head}, {}
+    written = {*item, *INDEX_ATTRIBUTES.values()}
+    left = {name: value for name, value in row.items() if name not in written}
+    return head | {name: plain(row[name]) for name in (CREATED_AT,) if name in row}, left
 
 
 def update(
