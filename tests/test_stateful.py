@@ -835,7 +835,9 @@ class Table(RuleBasedStateMachine):
         for user in USERS if LISTING in self.kinds else ():
             for status in STATUSES:
                 sure = Listing.objects.query_by_status(user, status, consistent=True).page()
-                assert sorted(one.sk for one in Listing.objects.query_by_status(user, status).page()) == [one.sk for one in sure]
+                assert sorted(one.sk for one in Listing.objects.query_by_status(user, status).page()) == [
+                    one.sk for one in sure
+                ]
 
     # Reads
 
