@@ -159,7 +159,8 @@ SEEDS = (
         "the ledger's condition is dropped",
         "atomic.py",
         'self.ledger = Operation("create", entry, data)',
-        'entry.members["ConditionExpression"] += " OR attribute_exists(PK)"\n            self.ledger = Operation("create", entry, data)',
+        """entry.members["ConditionExpression"] += " OR attribute_exists(PK)"
+            self.ledger = Operation("create", entry, data)""",
     ),
     Seed(
         "a lease that lasts is taken over",
