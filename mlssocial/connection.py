@@ -162,11 +162,12 @@ class Patience:
         Or so shortly before it that it would be cut off: a write that was throttled is known not to have been applied, and one
         that was cut off is not.
         """
+        left = self.until - self._least - time.monotonic()
+        if left <= 0:
+            return False
         pause = random.uniform(0, self._pause)  # noqa: S311  full jitter is no secret
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
-        if time.monotonic() + pause + self._least > self.until:
-            return False
-        time.sleep(pause)
+        time.sleep(min(pause, left))
         return True
 
 

@@ -234,6 +234,7 @@ class Prepared:
         anew: Tells what it means that the item that is there refused the write: raises the error, or gives the write as it has
             to be on that item.
         needs_item: Its members are not complete: it has to be made anew on the item as it is.
+        once: Once it has been applied its own condition refuses it, so that it can be sent again when an answer was lost.
     """
 
     write: _Write
@@ -241,6 +242,7 @@ class Prepared:
     members: dict[str, Any]
     anew: Callable[[Row | None], Prepared]
     needs_item: bool = False
+    once: bool = False
 
 
 def prepare_create(entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, others: WireMap | None = None) -> Prepared:
@@ -251,7 +253,8 @@ def prepare_create(entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, 
     def anew(_: Row | None) -> Prepared:
         raise ItemAlreadyExistsError(write.operation, write.key, "it exists already; use update(), or save() to overwrite")
 
-    return Prepared(write, "PutItem", write.members(expression, expression.absent(write.now), Item=encoded(item)), anew)
+    members = write.members(expression, expression.absent(write.now), Item=encoded(item))
+    return Prepared(write, "PutItem", members, anew, once=True)
 
 
 def prepare_save(entity: Entity[Any], ids: tuple[Any, ...], data: Content) -> Prepared:
@@ -324,7 +327,7 @@ def _apply(prepared: Prepared, returned: str = "ALL_NEW", patience: Patience | N
         if prepared.operation == "UpdateItem":
             prepared.members["ReturnValues"] = returned
         try:
-            row = prepared.write.send(prepared.operation, prepared.members, patience)
+            row = _send(prepared, patience)
         except RefusedError as refused:
             item = refused.item
         else:
@@ -333,6 +336,27 @@ def _apply(prepared: Prepared, returned: str = "ALL_NEW", patience: Patience | N
         refusals += 1  # what was in the way is known now: the first time there is nothing to wait for
         if refusals > 1 and not patience.wait():
             raise prepared.write.contended(item)
+
+
+def _send(prepared: Prepared, patience: Patience) -> Row:
+    """Send a write; RefusedError if its condition fails, OutcomeUnknownError if nobody can tell."""
+    write, lost = prepared.write, None
+    while True:
+        try:
+            answer = store().call(prepared.operation, prepared.members, patience=patience)
+        except AnswerLostError as error:
+            lost = error
+            if not prepared.once or not patience.wait():
+                return write.settle(lost, patience.to_look())
+        except RefusedError as refused:
+            if lost is None:
+                raise
+            return write.recognised(refused.item, lost)
+        except StoreError as error:
+            raise limits.refusal(write.operation, write.key, error) from error
+        else:
+            attributes: Row = answer.get("Attributes", {})
+            return attributes
 
 
 class _Write(NamedTuple):
@@ -387,24 +411,17 @@ class _Write(NamedTuple):
             **request,
         }
 
-    def send(self, operation: str, members: dict[str, Any], patience: Patience) -> Row:
-        """Send the write; RefusedError if its condition fails, OutcomeUnknownError if nobody can tell."""
-        try:
-            answer = store().call(operation, members, patience=patience)
-        except AnswerLostError as lost:
-            return self._settle(lost, patience.to_look())
-        except StoreError as error:
-            raise limits.refusal(self.operation, self.key, error) from error
-        attributes: Row = answer.get("Attributes", {})
-        return attributes
-
-    def _settle(self, lost: AnswerLostError, patience: Patience) -> Row:
+    def settle(self, lost: AnswerLostError, patience: Patience) -> Row:
         """Find out by a consistent read whether a write whose answer was lost was applied."""
         try:
             item = read(self.entity, self.ids, consistent=True, patience=patience)
         except MLSSocialError as error:
             reason = f"the answer was lost ({lost}), and so was a look at the item ({error}); read it before you try again"
             raise OutcomeUnknownError(self.operation, self.key, reason) from error
+        return self.recognised(item, lost)
+
+    def recognised(self, item: Row | None, lost: AnswerLostError) -> Row:
+        """Give the item if it shows this write; else nobody can tell, for another write may have come after it."""
         if item is not None and WRITE_ID in item and self.write_id == item[WRITE_ID].S:
             return item
         reason = f"the answer was lost ({lost}), and the item does not show this write; read it before you try again"
@@ -454,7 +471,7 @@ def _prepared_save(
         raise write.refusal(shown) or write.stale(shown)
 
     members = write.members(Expression(names, values), condition, UpdateExpression=change)
-    return Prepared(write, "UpdateItem", members, anew)
+    return Prepared(write, "UpdateItem", members, anew, once=seen is not None)
 
 
 @cache
@@ -543,7 +560,7 @@ class _Update:
         change, condition = update_expression(sets, removes), " AND ".join(conditions)
         limits.check_expressions(write.operation, write.key, update=change, condition=condition)
         members = write.members(expression, condition, UpdateExpression=change)
-        return Prepared(write, "UpdateItem", members, self.anew)
+        return Prepared(write, "UpdateItem", members, self.anew, once=locked is not None or self.lease is not None)
 
     def _resolved(self, old: Row | None) -> tuple[WireMap | None, Resolved]:
         """Give Data as it was last seen, and what to send on it."""

@@ -23,11 +23,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+import mlssocial
 from mlssocial import (
     BatchIncompleteError,
     Item,
@@ -86,13 +88,21 @@ class Embedded:
         self._engine = local._MiniStack(uuid.uuid4().hex)
         self.table = f"faults-{uuid.uuid4().hex[:12]}"
         self.applied: list[str] = []
+        self._tokens: set[str] = set()
 
     def answer(self, operation: str, body: bytes) -> tuple[int, bytes]:
         """Do what is asked, and note it."""
         status, answer = self.run(operation, body)
-        if status == 200 and operation in WRITES:
+        if status == 200 and operation in WRITES and not self._is_repeated(body):
             self.applied.append(operation)
         return status, answer
+
+    def _is_repeated(self, body: bytes) -> bool:
+        """Tell whether a transaction with this token was answered before: it is done once."""
+        token = json.loads(body).get("ClientRequestToken")
+        repeated = token in self._tokens
+        self._tokens |= {token} if token else set()
+        return repeated
 
     def run(self, operation: str, body: bytes) -> tuple[int, bytes]:
         """Do what is asked."""
@@ -269,6 +279,19 @@ def views(rows: Rows, day: str = DAY) -> Any:
     return data.get("views", {}).get("N"), figures.get("views", {}).get("N")
 
 
+def stored(row: dict[str, Any]) -> Any:
+    return row["Data"]["M"]["status"]["S"]
+
+
+def is_written(rows: Rows, listing: str) -> bool:
+    return bool(price(rows, listing) == "7")
+
+
+def one_and_new(rows: Rows) -> bool:
+    """Tell whether both of a transaction's operations were done; one alone would be neither done nor untouched."""
+    return is_written(rows, "l1") and is_written(rows, "new")
+
+
 @dataclass(frozen=True)
 class Operation:
     """
@@ -280,6 +303,7 @@ class Operation:
         shows: What of its result is right or wrong.
         right: What that is where it succeeds.
         done: Whether rows show it done; None for reads, and for writes that must be refused.
+        member: Whether rows show one of a batch done, of which the result gives the ids.
         knows: Whether it can tell by its WriteId that it was done.
         requests: How many writes it takes.
         of_index: Another user's rows have the keys of the index that were asked for.
@@ -295,6 +319,7 @@ class Operation:
     refused: str = ""
     requests: int = 1
     of_index: bool = False
+    member: Callable[[Rows, str], bool] | None = None
 
 
 def listing() -> Listing:
@@ -315,6 +340,44 @@ def stale() -> Listing:
 
 def many() -> list[Listing]:
     return [Listing(user_id="u1", listing_id=f"n{number:02}", data=home(price=7)) for number in range(30)]
+
+
+def many_saved() -> list[Listing]:
+    items = many()
+    Listing.objects.save_many(items)
+    return items
+
+
+def in_one(_: Any, operation_id: str | None = None) -> bool | None:
+    with mlssocial.transaction(operation_id) as transaction:
+        transaction.update(Listing, "u1", "l1", price=7)
+        transaction.create(Listing, "u1", "new", home(price=7))
+    return transaction.applied
+
+
+def new_is_there() -> None:
+    Listing.objects.create("u1", "new", home())
+
+
+def published() -> None:
+    Listing.objects.create("u1", "l9", home(mls_number="M9"))
+    SocialPost.objects.create("u1", "p9", SocialPostData(listing_id="l9", status="published"))
+
+
+def propagated(_: Any) -> list[str]:
+    """Give the sort keys of what was changed; raise what came of the one copy if nothing was."""
+    result = Listing.objects.propagate_status("flexmls", "M9", "sold", user_id="u1")
+    if result.failed and not result.changed:
+        raise next(iter(result.failed.values()))
+    return sorted(key for _, key in result.changed)
+
+
+def connection() -> MLSConnection:
+    return MLSConnection.objects.get("u1", "c1", consistent=True)
+
+
+def of_lease(item: MLSConnection | None) -> tuple[Any, ...] | None:
+    return None if item is None else (item.sk, item.lease_id is not None)
 
 
 def saved(item: Listing) -> Listing:
@@ -360,6 +423,7 @@ def listing_shown(listing_id: str, at: int, status: str = "active") -> tuple[Any
 
 
 L1, NEW = listing_shown("l1", 7), listing_shown("new", 7)
+LATER = datetime(2025, 1, 1, tzinfo=UTC)
 BOTH = ["USER#u1LISTING#l17 Elm Street", "USER#u1LISTING#l27 Elm Street"]
 WHEN = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -434,6 +498,72 @@ OPERATIONS: dict[str, Operation] = {
         many,
         knows=False,
         requests=2,
+        member=is_written,
+    ),
+    "create_many": Operation(
+        "PutItem",
+        Listing.objects.create_many,
+        lambda result: len(result.written),
+        30,
+        lambda rows: all(is_written(rows, f"n{number:02}") for number in range(30)),
+        many,
+        requests=30,
+        member=is_written,
+    ),
+    "delete_many": Operation(
+        "BatchWriteItem",
+        Listing.objects.delete_many,
+        lambda result: len(result.written),
+        30,
+        lambda rows: not any(is_written(rows, f"n{number:02}") for number in range(30)),
+        lambda: [(one.user_id, one.listing_id) for one in many_saved()],
+        knows=False,
+        requests=2,
+        member=lambda rows, listing: not is_written(rows, listing),
+    ),
+    "transaction": Operation("TransactWriteItems", in_one, bool, True, one_and_new),
+    "transaction under an id": Operation("TransactWriteItems", partial(in_one, operation_id="o1"), bool, True, one_and_new),
+    "transaction that is refused": Operation(
+        "TransactWriteItems", in_one, bool, None, prepare=new_is_there, refused="TransactionCanceledError"
+    ),
+    "increment under an id": Operation(
+        "TransactWriteItems",
+        lambda _: PerformanceMetrics.objects.increment("u1", "l1", DAY, "facebook", operation_id="o1", views=2),
+        of_day,
+        ("USER#u1", f"METRICS#l1#{DAY}", 7, 7),
+        lambda rows: views(rows) == ("7", "7"),
+    ),
+    "propagate_status": Operation(
+        "TransactWriteItems",
+        propagated,
+        list,
+        ["LISTING#l9", "POST#p9"],
+        lambda rows: [stored(rows["LISTING#l9"]), stored(rows["POST#p9"])] == ["sold", "unpublish_pending"],
+        published,
+    ),
+    "claim": Operation(
+        "UpdateItem",
+        lambda item: MLSConnection.objects.claim(item, seconds=60),
+        of_lease,
+        ("MLS_CONNECTION#c1", True),
+        lambda rows: "LeaseId" in rows["MLS_CONNECTION#c1"],
+        connection,
+    ),
+    "complete": Operation(
+        "UpdateItem",
+        lambda lease: MLSConnection.objects.complete(lease, last_synced_at=LATER),
+        of_lease,
+        ("MLS_CONNECTION#c1", False),
+        lambda rows: "LeaseId" not in rows["MLS_CONNECTION#c1"] and rows["MLS_CONNECTION#c1"]["GSI2SK"]["S"] > "17",
+        lambda: MLSConnection.objects.claim(connection(), seconds=60),
+    ),
+    "release": Operation(
+        "UpdateItem",
+        MLSConnection.objects.release,
+        bool,
+        True,
+        lambda rows: "LeaseId" not in rows["MLS_CONNECTION#c1"],
+        lambda: MLSConnection.objects.claim(connection(), seconds=60),
     ),
     "get": Operation("GetItem", lambda _: Listing.objects.get("u1", "l1"), of_listing, listing_shown("l1", 1)),
     "find nothing": Operation("GetItem", lambda _: Listing.objects.find("u1", "gone"), lambda found: found, None),
@@ -473,7 +603,8 @@ OPERATIONS: dict[str, Operation] = {
         of_index=True,
     ),
 }
-SINGLE_WRITES = {name: one for name, one in OPERATIONS.items() if one.sends in WRITES and one.requests == 1}
+ONE_ITEM = {"PutItem", "UpdateItem", "DeleteItem"}
+SINGLE_WRITES = {name: one for name, one in OPERATIONS.items() if one.sends in ONE_ITEM and one.requests == 1}
 
 
 # --- Fixtures --------------------------------------------------------------------------------------------------------
@@ -573,9 +704,13 @@ def check(operation: Operation, trial: Trial) -> None:
             assert operation.done(trial.after)
             assert trial.applied == operation.requests or operation.requests > 1
     elif isinstance(trial.error, BatchIncompleteError):
-        left = {item.sk for item in trial.error.unprocessed}
-        assert left
-        assert all(price(trial.after, item.listing_id) == "7" for item in many() if item.sk not in left)
+        result, member = trial.error.result, operation.member
+        assert member is not None
+        assert result is not None
+        assert trial.error.unprocessed
+        assert all(member(trial.after, listing) for _, listing in result.written)
+        assert not any(member(trial.after, listing) for _, listing in result.refused)
+        assert len(result.written) + len(result.refused) + len(result.unknown) == operation.right
     elif isinstance(trial.error, OutcomeUnknownError):
         assert operation.sends in WRITES
         assert untouched or (operation.done is not None and operation.done(trial.after) and trial.applied == 1)
@@ -626,6 +761,31 @@ class TestTruth:
         check(operation, trial)
 
 
+@pytest.mark.parametrize("fault", [name for name in FAULTS if name not in {"unprocessed", "silence before"}])
+@pytest.mark.parametrize("name", ["increment under an id", "transaction under an id"])
+class TestExactlyOnce:
+    def test_under_an_operation_id(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch, tally: Tally, name: str, fault: str
+    ) -> None:
+        """What is sent again under its operation_id until it succeeds, and once more after that, is applied exactly once."""
+        operation = OPERATIONS[name]
+        bench.restore(monkeypatch)
+        bench.use(monkeypatch, deadline=0.1, read_timeout=0.1 if "silence" in fault else 5)
+        bench.server.engine.applied.clear()
+        for rounds in range(3):
+            bench.server.next(*[FAULTS[fault]] * (3 - rounds), operation="TransactWriteItems")
+            with contextlib.suppress(OutcomeUnknownError, StoreError):
+                operation.call(None)
+        bench.server.faults.clear()
+        bench.use(monkeypatch, deadline=5, read_timeout=5)
+        for _ in range(2):
+            operation.call(None)
+        tally(faults=6)
+        assert operation.done is not None
+        assert operation.done(bench.server.engine.rows())
+        assert bench.server.engine.applied == ["TransactWriteItems"]
+
+
 def can_know(operation: Operation, fault: str) -> bool:
     """Tell whether nothing stands in the way of a right answer; rows of an index are looked at too late to ask again."""
     if fault == "another's answer" and operation.of_index:
@@ -656,7 +816,7 @@ def changes_it(engine: Any, sk: str) -> None:
 @by_another
 def replaces_it(engine: Any, sk: str) -> None:
     """Write it whole, as another process of this project does."""
-    kind = "PerformanceMetrics" if sk.startswith("METRICS") else "Listing"
+    kind = {"METRICS": "PerformanceMetrics", "MLS_CONNECTION": "MLSConnection"}.get(sk.split("#")[0], "Listing")
     data = {"views": {"N": "50"}} if kind != "Listing" else {"status": {"S": "expired"}}
     item = {"PK": {"S": "USER#u1"}, "SK": {"S": sk}, "EntityType": {"S": kind}, "Data": {"M": data}}
     item |= {"CreatedAt": {"N": "1"}, "UpdatedAt": {"N": "9999999999999"}, "WriteId": {"S": "another's"}}
@@ -669,11 +829,15 @@ def deletes_it(engine: Any, sk: str) -> None:
     engine.tell("DeleteItem", Key={"PK": {"S": "USER#u1"}, "SK": {"S": sk}})
 
 
-SORT_KEYS = {"create": "LISTING#new", "save a new one": "LISTING#new", "increment": f"METRICS#l1#{DAY}"} | {
-    "increment a new day": "METRICS#l1#2024-01-02",
-    "update what is not": "LISTING#gone",
-    "delete what is not": "LISTING#gone",
-}
+SORT_KEYS = (
+    {"create": "LISTING#new", "save a new one": "LISTING#new", "increment": f"METRICS#l1#{DAY}"}
+    | {
+        "increment a new day": "METRICS#l1#2024-01-02",
+        "update what is not": "LISTING#gone",
+        "delete what is not": "LISTING#gone",
+    }
+    | dict.fromkeys(("claim", "complete", "release"), "MLS_CONNECTION#c1")
+)
 
 
 @pytest.mark.parametrize("other", OTHERS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,6 +20,7 @@ from mlssocial import (
     Listing,
     ListingData,
     PerformanceMetrics,
+    Propagation,
     SocialPost,
     SocialPostData,
     StaleItemError,
@@ -63,6 +65,14 @@ def change(changes: list[dict[str, Any]], number: int) -> Listing:
 
 def delete(listing_id: str, _: int) -> bool:
     return Listing.objects.delete("u1", listing_id)
+
+
+def complete(leases: list[SocialPost], number: int) -> SocialPost:
+    return SocialPost.objects.complete(leases[number % 2], status="unpublished")
+
+
+def propagate(mls_number: str, number: int) -> Propagation:
+    return Listing.objects.propagate_status("flexmls", mls_number, ("sold", "expired")[number], user_id="u1")
 
 
 def assert_indexed(place: Place) -> None:
@@ -190,6 +200,67 @@ class TestThreads:
         status = str(Listing.objects.get("u1", "l1", consistent=True).data.status)
         found = {each: len(list(Listing.objects.query_by_status("u1", each))) for each in STATUSES}
         assert found == {each: int(each == status) for each in STATUSES}
+
+    def test_increments_sent_twice(self, soak: bool, tally: Tally) -> None:
+        """What 32 writers add under operation ids, and each sends twice, counts once."""
+        writers, each = 32, 50 if soak else 2
+        PerformanceMetrics.objects.increment("u1", "l1", DAY, "facebook", views=1)
+
+        def add(number: int) -> None:
+            for n in [*range(each), *range(each)]:
+                PerformanceMetrics.objects.increment("u1", "l1", DAY, "facebook", operation_id=f"{number}-{n}", views=1)
+
+        assert at_once(writers, add) == [None] * writers
+        tally(increments=2 * writers * each)
+        assert PerformanceMetrics.objects.get("u1", "l1", DAY, consistent=True).data.views == writers * each + 1
+
+    def test_claims(self, soak: bool, tally: Tally) -> None:
+        """Of eight workers that walk one queue each item is claimed by one, and all are claimed."""
+        number = 500 if soak else 40
+        data = SocialPostData.model_validate({"status": "unpublish_pending", "unpublish_requested_at": 1_000})
+        SocialPost.objects.create_many([SocialPost(user_id="u1", post_id=f"p{n:03}", data=data) for n in range(number)])
+
+        def work(_: int) -> list[str]:
+            queue = SocialPost.objects.pending_unpublish(user_id="u1")
+            return [lease.post_id for lease in SocialPost.objects.claim_each(queue, seconds=600)]
+
+        claimed = at_once(8, work)
+        tally(claims=number)
+        assert sorted(post for posts in claimed for post in posts) == [f"p{n:03}" for n in range(number)]
+
+    def test_leases_that_are_lost(self, soak: bool, tally: Tally) -> None:
+        """Of eight that complete one item under two leases, the first of which ran out, one under the second has done it."""
+        races = 100 if soak else 10
+        for race in range(races):
+            data = SocialPostData.model_validate({"status": "unpublish_pending"})
+            post = SocialPost.objects.create("u1", f"p{race}", data)
+            first = SocialPost.objects.claim(post, seconds=0.001)
+            time.sleep(0.002)
+            assert first is not None
+            second = SocialPost.objects.claim(first, seconds=600)
+            assert second is not None
+            done = at_once(8, partial(complete, [first, second]))
+            assert [type(one) for one in done[::2]] == [StaleItemError] * 4
+            assert sorted(type(one).__name__ for one in done[1::2]) == ["SocialPost", *["StaleItemError"] * 3]
+        tally(races=races)
+
+    def test_two_statuses_are_propagated(self, soak: bool, tally: Tally) -> None:
+        """Of two statuses that are propagated at once each copy has one in the end, keys follow, and no post is published."""
+        rounds = 30 if soak else 4
+        for n in range(rounds):
+            home = ListingData.model_validate({"status": "active", "mls_provider": "flexmls", "mls_number": f"M{n}"})
+            for copy in range(4):
+                Listing.objects.create("u1", f"l{n}-{copy}", home)
+                post = SocialPostData(listing_id=f"l{n}-{copy}", status="published")
+                SocialPost.objects.create("u1", f"p{n}-{copy}", post)
+            done = at_once(2, partial(propagate, f"M{n}"))
+            assert [one.failed for one in done] == [{}, {}]
+            for copy in range(4):
+                assert Listing.objects.get("u1", f"l{n}-{copy}", consistent=True).data.status in {"sold", "expired"}
+                assert SocialPost.objects.get("u1", f"p{n}-{copy}", consistent=True).data.status == "unpublish_pending"
+                assert_indexed(Place(LISTING, ("u1", f"l{n}-{copy}")))
+                assert_indexed(Place(SOCIAL_POST, ("u1", f"p{n}-{copy}")))
+        tally(races=4 * rounds)
 
     def test_deletes(self, soak: bool, tally: Tally) -> None:
         """Of four that delete one item, one has deleted it."""

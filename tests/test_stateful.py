@@ -834,10 +834,9 @@ class Table(RuleBasedStateMachine):
             self.drifted.discard(place.key)
         for user in USERS if LISTING in self.kinds else ():
             for status in STATUSES:
-                sure = Listing.objects.query_by_status(user, status, consistent=True).page()
-                assert sorted(one.sk for one in Listing.objects.query_by_status(user, status).page()) == [
-                    one.sk for one in sure
-                ]
+                found = Listing.objects.query_by_status(user, status).page()
+                there = Listing.objects.query_by_status(user, status, consistent=True).page()
+                assert sorted(one.sk for one in found) == [one.sk for one in there]
 
     # Reads
 

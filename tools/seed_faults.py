@@ -37,7 +37,7 @@ class Seed(NamedTuple):
 SEEDS = (
     Seed(
         "an update takes any entity's item",
-        "writes.py",
+        "expressions.py",
         "= {self.value({'S': entity.name})} AND",
         "<> {self.value({'S': ''})} AND",
     ),
@@ -50,21 +50,21 @@ SEEDS = (
     Seed(
         "index keys are not derived in an update",
         "writes.py",
-        "if changes.touches_index(write.entity):",
+        "if self.changes.touches_index(write.entity):",
         "if False:",
     ),
     Seed(
         "an update of an index field takes the item as it was read",
         "writes.py",
-        "seen = seen or old\n",
-        "seen = seen\n",
+        "locked = self.seen or old\n",
+        "locked = self.seen\n",
         (RACES,),
     ),
     Seed(
         "index keys that no longer apply stay on a save",
         "writes.py",
-        "_update_expression(sets, removes), condition",
-        "_update_expression(sets, []), condition",
+        "return update_expression(sets, removes), condition, expression.names",
+        "return update_expression(sets, []), condition, expression.names",
     ),
     Seed("CreatedAt is overwritten", "writes.py", "if name == CREATED_AT else", "if False else"),
     Seed(
@@ -76,25 +76,31 @@ SEEDS = (
     ),
     Seed(
         "a create overwrites",
-        "writes.py",
-        'absent = f"',
-        'absent = f"attribute_exists({expression.path((PK,))}) OR ',
+        "expressions.py",
+        'return f"attribute_not_exists({self.path((PK,))}) OR',
+        'return f"attribute_exists({self.path((PK,))}) OR attribute_not_exists({self.path((PK,))}) OR',
     ),
     Seed("an expired item is still there", "writes.py", "if item is None or expired(item, now_millis()):", "if item is None:"),
-    Seed("a lost write is claimed without a look", "writes.py", "return self._settle(lost)", "return {}", (FAULTS,)),
+    Seed(
+        "a lost write is claimed without a look",
+        "writes.py",
+        "return self._settle(lost, patience.to_look())",
+        "return {}",
+        (FAULTS,),
+    ),
     Seed("a look believes any item", "writes.py", "and self.write_id == item[WRITE_ID].S", "", (FAULTS,)),
     Seed(
         "a write is sent again after a lost answer",
         "connection.py",
-        "return isinstance(error, HTTPClientError) and operation in READS",
-        "return isinstance(error, HTTPClientError)",
+        'repeatable = operation in READS or "ClientRequestToken" in request',
+        "repeatable = True",
         (FAULTS,),
     ),
     Seed(
         "a 500 means not applied",
         "connection.py",
-        'lost = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500',
-        "lost = False",
+        'failed = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500',
+        "failed = False",
         (FAULTS,),
     ),
     Seed("checksums are not looked at", "components.py", "checksum != str(crc32(body))", "False", (FAULTS,)),
@@ -102,7 +108,7 @@ SEEDS = (
     Seed(
         "what a batch left unprocessed is dropped",
         "batch.py",
-        "left = {key: request for key, request in left.items() if key in unprocessed}",
+        "left = {key: entry for key, entry in left.items() if key in unprocessed}",
         "left = {}",
         (FAULTS,),
     ),
@@ -126,8 +132,10 @@ SEEDS = (
     Seed(
         "a query ends after its first page",
         "results.py",
-        'yield decode_row(row)\n            if not answer.get("LastEvaluatedKey"):',
-        "yield decode_row(row)\n            if True:",
+        """                yield row
+            if not answer.get("LastEvaluatedKey"):""",
+        """                yield row
+            if True:""",
     ),
     Seed(
         "totals do not follow the platforms",
@@ -138,8 +146,61 @@ SEEDS = (
     Seed(
         "save_many forgets what others keep beside Data",
         "models.py",
-        "others = self.raw | self._others()",
+        "others = {**self.raw, **self._others()}",
         "others = self._others()",
+    ),
+    Seed(
+        "a saved item does not know what was left in place",
+        "models.py",
+        "self.raw = self._read(left)",
+        "self.raw = self._read({})",
+    ),
+    Seed(
+        "the ledger's condition is dropped",
+        "atomic.py",
+        'self.ledger = Operation("create", entry, data)',
+        """entry.members["ConditionExpression"] += " OR attribute_exists(PK)"
+            self.ledger = Operation("create", entry, data)""",
+    ),
+    Seed(
+        "a lease that lasts is taken over",
+        "managers/queues.py",
+        'return " AND ".join([*there, ran_out])',
+        'return " AND ".join([*there, f"({ran_out} OR attribute_exists(PK))"])',
+    ),
+    Seed(
+        "complete() asks for no lease",
+        "writes.py",
+        'conditions.append(expression.same((LEASE_ID,), {"S": self.lease}))',
+        "pass",
+    ),
+    Seed(
+        "a status that is propagated skips the posts",
+        "propagation.py",
+        "posts = list(self._published()) if self.change.status not in ON_MARKET else []",
+        "posts: list[Row] = []",
+    ),
+    Seed(
+        "a batch counts as written what was left unprocessed",
+        "batch.py",
+        'return outcome | dict.fromkeys(left, StoreError(reason, code="UnprocessedItems"))',
+        "return outcome | dict.fromkeys(left)",
+        (FAULTS,),
+    ),
+    Seed(
+        "a repair has no version condition",
+        "writes.py",
+        """conditions = [expression.alive(entity, write.now), expression.unchanged(seen)]
+    conditions += [expression.same((DATA, name), data.get(name)) for name in entity.index_names]""",
+        "conditions = [expression.alive(entity, write.now)]",
+        ("tests/test_audit.py", "tests/test_drift.py"),
+    ),
+    Seed(
+        "an index's rows of another user are taken",
+        "results.py",
+        "if plan.tenant is not None and (PK",
+        "if False and (PK",
+        (FAULTS,),
     ),
 )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlssocial import atomic, changes, keys, writes
 from mlssocial.codec import CodecError
 from mlssocial.entities import PerformanceMetricsData
-from mlssocial.exceptions import InvalidItemError, InvalidKeyError
+from mlssocial.exceptions import InvalidItemError, InvalidKeyError, ItemNotFoundError, OutcomeUnknownError, StoreError
 from mlssocial.results import Results
 from mlssocial.rollups import check_period, rollup
 
@@ -94,7 +94,8 @@ class PerformanceMetricsManager(EntityManager["PerformanceMetrics", PerformanceM
 
         Raises:
             InvalidItemError: A counter is no number, or none was given, or the operation_id was used for something else.
-            OutcomeUnknownError: The answer was lost; safe to send again with an operation_id.
+            OutcomeUnknownError: The answer was lost, or with an operation_id the day could not be read after it; safe to send
+                again with an operation_id.
         """
         ids = (user_id, listing_id, date)
         operation = f"increment {self.entity.name}"
@@ -112,7 +113,11 @@ class PerformanceMetricsManager(EntityManager["PerformanceMetrics", PerformanceM
             return self._written("increment", ids, writes.update(self.entity, ids, change, otherwise=first))
         prepared = writes.prepare_update(self.entity, ids, change, otherwise=first)
         atomic.apply_as_one([atomic.Operation("increment", prepared, change.asked(), self.model)], operation_id)
-        return self._get(*ids, consistent=True)
+        try:
+            return self._get(*ids, consistent=True)
+        except (StoreError, ItemNotFoundError) as error:
+            reason = f"it was counted, and the day could not be read then ({error}); send it again with the same operation_id"
+            raise OutcomeUnknownError(operation, self.entity.keys(ids), reason) from error
 
     def delete(self, user_id: str, listing_id: str, date: Date | str) -> bool:
         """Delete a day; True if it was there. One request."""
