@@ -16,6 +16,7 @@ from http.client import HTTPResponse
 from typing import Any
 from zlib import crc32
 
+import msgspec
 from botocore.awsrequest import AWSHTTPConnection, AWSHTTPConnectionPool, AWSHTTPSConnection, AWSHTTPSConnectionPool
 from botocore.exceptions import HTTPClientError
 from botocore.parsers import JSONParser, ResponseParserError, ResponseParserFactory
@@ -107,6 +108,8 @@ def read_other(parse: Callable[..., Any], response: dict[str, Any], *how: Any) -
     if response["status_code"] < 500:  # behind those that follow is a gateway as often as DynamoDB, and all count as lost
         _checked(response["status_code"], response["headers"], response["body"])
     try:
+        if response["status_code"] < 500 and response["body"]:
+            msgspec.json.decode(response["body"])  # botocore takes a refusal that it cannot read for one without a code
         return parse(response, *how)
     except (ResponseParserError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise InvalidAnswerError(reason=f"its body cannot be read ({type(error).__name__})") from None

@@ -353,6 +353,8 @@ def _send(prepared: Prepared, patience: Patience) -> Row:
                 raise
             return write.recognised(refused.item, lost)
         except StoreError as error:
+            if lost is not None:  # refused, throttled or not reached: that tells nothing of the first time
+                return write.settle(lost, patience.to_look())
             raise limits.refusal(write.operation, write.key, error) from error
         else:
             attributes: Row = answer.get("Attributes", {})
