@@ -854,7 +854,7 @@ class TestAnotherWriterInBetween:
         """
         Where another writer comes between a lost write and our look, its write stands; ours is claimed only if it was done.
 
-        A create that is sent again may find that somebody has deleted the item: then it is there anew. An end of a lease is sent
+        Where another writer comes between a lost write and our look, its write stands; ours is claimed only if done.
         again as long as the lease is held, whatever else has changed.
         """
         operation, left = OPERATIONS[name], []
