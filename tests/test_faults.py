@@ -854,7 +854,7 @@ class TestAnotherWriterInBetween:
         """
         Where another writer comes between a lost write and our look, its write stands; ours is claimed only if it was done.
 
-        Where another writer comes between a lost write and our look, its write stands; ours is claimed only if done.
+        A create that is sent again may find the item deleted by somebody: then it is there anew. An end of a lease is sent
         again as long as the lease is held, whatever else has changed.
         """
         operation, left = OPERATIONS[name], []
