@@ -132,7 +132,7 @@ class Item(Model):
         entity, ids = self._writable("save")
         data = entity.encode(f"save {entity.name}", ids, self.attribute_values.get("data"))
         with own_errors(type(self)):
-            head, left = writes.save_head(entity, ids, data, others=self._others(), seen=self._seen)
+            head, left = writes.save_head(entity, ids, data, others=self._others(), gone=self._cleared(), seen=self._seen)
         self.take_head(head)
         values, self.raw = self._read(left)
         self.attribute_values |= values
@@ -145,6 +145,11 @@ class Item(Model):
             for name in ("ttl", "lease_id", "lease_until")
             if (value := self.attribute_values.get(name)) is not None
         }
+
+    def _cleared(self) -> frozenset[str]:
+        """Give those of them that were set to None."""
+        names = [name for name in ("ttl", "lease_id", "lease_until") if self.attribute_values.get(name, "") is None]
+        return frozenset(self.get_attributes()[name].attr_name for name in names)
 
     def replacement(self) -> tuple[msgspec.Raw, WireMap]:
         """Give the JSON of the whole item as a batch writes it over what is stored, and the head that it will have."""

@@ -82,19 +82,19 @@ def save(entity: Entity[Any], ids: tuple[Any, ...], data: Content) -> Row:
 
 
 def save_head(
-    entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, others: WireMap, seen: Row | None
+    entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, others: WireMap, gone: frozenset[str], seen: Row | None
 ) -> tuple[WireMap, Row]:
     """
-    Write an item whole as :func:`save` does, with *others* too. Give its head, and what was left in place beside all that.
+    Write an item whole as :func:`save` does, with *others* too and without *gone*. Give its head, and what was left in place.
 
     With *seen*, the item as it was read, the write is refused with StaleItemError if it has changed since.
     """
     write, head, item = _whole("save", entity, ids, data, others, None if seen is None else frozenset())
-    prepared = _prepared_save(write, item, data, seen, others)
+    prepared = _prepared_save(write, item, data, seen, others, gone)
     prepared, row = _apply(prepared, "ALL_OLD")  # no more than what was there is sent back
     if prepared.operation == "PutItem":  # it had expired, and was created anew
         return {name: plain(row[name]) for name in head}, {}
-    written = {*item, *INDEX_ATTRIBUTES.values()}
+    written = {*item, *gone, *INDEX_ATTRIBUTES.values()}
     left = {name: value for name, value in row.items() if name not in written}
     return head | {name: plain(row[name]) for name in (CREATED_AT,) if name in row}, left
 
@@ -459,9 +459,14 @@ def _whole(
 
 
 def _prepared_save(
-    write: _Write, item: dict[str, Any], data: Content, seen: Row | None, others: WireMap | None = None
+    write: _Write,
+    item: dict[str, Any],
+    data: Content,
+    seen: Row | None,
+    others: WireMap | None = None,
+    gone: frozenset[str] = frozenset(),
 ) -> Prepared:
-    change, condition, names = _save_expressions(frozenset(item), None if seen is None else frozenset(seen))
+    change, condition, names = _save_expressions(frozenset(item), None if seen is None else frozenset(seen), gone)
     values = {f":{name}": value for name, value in item.items() if name not in {PK, SK}}
     values |= {f":seen{name}": value for name, value in (seen or {}).items()}
     values |= {":now": {"N": str(write.now // 1000)}, ":number": {"S": "N"}}
@@ -477,7 +482,9 @@ def _prepared_save(
 
 
 @cache
-def _save_expressions(attributes: frozenset[str], seen: frozenset[str] | None) -> tuple[str, str, dict[str, str]]:
+def _save_expressions(
+    attributes: frozenset[str], seen: frozenset[str] | None, gone: frozenset[str]
+) -> tuple[str, str, dict[str, str]]:
     """
     Write the expressions of a save, which depend on nothing but which attributes there are, and their names.
 
@@ -489,7 +496,7 @@ def _save_expressions(attributes: frozenset[str], seen: frozenset[str] | None) -
     for name in sorted(attributes - {PK, SK}):
         path = expression.path((name,))
         sets.append(f"{path} = if_not_exists({path}, :{name})" if name == CREATED_AT else f"{path} = :{name}")
-    removes = [expression.path((name,)) for name in INDEX_ATTRIBUTES.values() if name not in attributes]
+    removes = [expression.path((name,)) for name in (*INDEX_ATTRIBUTES.values(), *sorted(gone)) if name not in attributes]
     alive = f"{expression.path((ENTITY_TYPE,))} = :{ENTITY_TYPE} AND {not_expired(expression.path((TTL,)), ':number', ':now')}"
     if seen is None:
         condition = f"attribute_not_exists({expression.path((PK,))}) OR ({alive})"

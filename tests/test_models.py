@@ -239,6 +239,22 @@ class TestInstances:
 
 
 @pytest.mark.usefixtures("table")
+def test_a_ttl_that_is_cleared_is_removed() -> None:
+    """A TTL that was set to None is gone from the table after a save; a lease and another application's attribute stay."""
+    Listing.objects.create("u1", "l1", ListingData(status="active"))
+    raw = get_raw("USER#u1", "LISTING#l1")
+    assert raw is not None
+    put_raw({**raw, "TTL": {"N": "4102444800"}, "LeaseId": {"S": "a"}, "Foreign": {"S": "f"}})
+    item = Listing.objects.get("u1", "l1")
+    item.ttl = None
+    item.save()
+    after = get_raw("USER#u1", "LISTING#l1")
+    assert after is not None
+    assert {name for name in ("TTL", "LeaseId", "Foreign") if name in after} == {"LeaseId", "Foreign"}
+    assert (item.ttl, item.lease_id, item.raw) == (None, "a", {"Foreign": {"S": "f"}})
+
+
+@pytest.mark.usefixtures("table")
 class TestPynamoReads:
     def test_get(self) -> None:
         """PynamoDB's get takes PK and SK, and its DoesNotExist is Django's, PynamoDB's and ours."""
