@@ -107,6 +107,7 @@ def update(
     seen: Row | None = None,
     otherwise: Callable[[], Content] | None = None,
     lease: str | None = None,
+    patience: Patience | None = None,
 ) -> Row:
     """
     Change some fields of an item and give it as it is now; ItemNotFoundError if it is not there.
@@ -116,7 +117,7 @@ def update(
     is StaleItemError. *otherwise* gives Data of the item to create where there is none. With *lease*, a LeaseId, the same write
     ends that lease, and it is StaleItemError if it was lost.
     """
-    patience = store().patience()
+    patience = patience or store().patience()
     prepared = prepare_update(entity, ids, changes, seen=seen, otherwise=otherwise, lease=lease)
     if prepared.needs_item:
         prepared = prepared.anew(read(entity, ids, consistent=True, patience=patience))
@@ -273,7 +274,7 @@ def prepare_update(
     lease: str | None = None,
 ) -> Prepared:
     """Prepare to change some fields of an item, as :func:`update` says."""
-    verb = "update" if lease is None else "complete"
+    verb = "complete" if lease is not None else "update" if otherwise is None else "increment"
     update = _Update(_Write.new(verb, entity, ids), changes, seen, otherwise, lease)
     if changes.touches_index(entity) and not changes.decide_index(entity):
         return Prepared(update.write, "UpdateItem", {}, update.anew, needs_item=True)

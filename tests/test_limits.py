@@ -102,7 +102,7 @@ class TestNesting:
 
     def test_removal(self) -> None:
         """What lies deeper than any item is not asked to be removed."""
-        with recorded() as calls, pytest.raises(InvalidItemError, match="33 levels deep"):
+        with recorded() as calls, pytest.raises(InvalidItemError, match="deeper than 32 levels"):
             update("u1", "facebook", remove=["__".join(["metadata"] + ["a"] * 31)])
         assert calls == []
 

@@ -215,7 +215,7 @@ class TestUpdate:
         load(house(), house(ListingKey="K2"))
         report = load(house(PublicRemarks="x" * 420_000), house(ListingKey="K2", ListPrice="1"))
         assert counts(report) == (0, 1, 0, 0, 1)
-        assert "size" in report.rejected[0].reason
+        assert "more than the 409,600 that DynamoDB takes" in report.rejected[0].reason
 
     def test_deleted_meanwhile(self) -> None:
         """A listing that was deleted while the feed ran is not made again."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from mlssocial.batch import BatchResult
+    from mlssocial.connection import Patience
     from mlssocial.models import Item
     from mlssocial.schema import Content, Entity
     from mlssocial.wire import Row
@@ -85,12 +86,19 @@ class Manager(Generic[M, D]):
     def _save(self, *ids: Any, data: D) -> M:
         return self._load(writes.save(self.entity, ids, self._encoded("save", ids, data)))
 
-    def _update(self, *ids: Any, values: dict[str, Any], remove: Iterable[str], seen: M | None = None) -> M:
+    def _update(
+        self,
+        *ids: Any,
+        values: dict[str, Any],
+        remove: Iterable[str],
+        seen: M | None = None,
+        patience: Patience | None = None,
+    ) -> M:
         operation = f"update {self.entity.name}"
         change = changes.parse(self.entity, operation, ids, values, remove)
         version = self.model.version_of(operation, self.entity.keys(ids), seen)
         with own_errors(self.model):
-            row = writes.update(self.entity, ids, change, seen=version)
+            row = writes.update(self.entity, ids, change, seen=version, patience=patience)
         return self._written("update", ids, row)
 
     def _delete(self, *ids: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
-from mlssocial.connection import Patience, store
+from mlssocial.connection import store
 from mlssocial.exceptions import StaleItemError
 
 from .base import D, M
@@ -61,10 +61,10 @@ class ConnectionManager(QueueManager[M, D]):
         values = {"access_token": access_token, "expires_at": expires_at, "refresh_token": refresh_token}
         if refresh_token is None:
             del values["refresh_token"]
-        patience, seen = Patience(store().settings.deadline), connection
+        patience, seen = store().patience(), connection
         while True:
             try:
-                return Refreshed(self._update(*ids, values=values, remove=(), seen=seen), won=True)
+                return Refreshed(self._update(*ids, values=values, remove=(), seen=seen, patience=patience), won=True)
             except StaleItemError as stale:
                 if stale.item is None:
                     raise
