@@ -84,8 +84,9 @@ SEEDS = (
     Seed(
         "a lost write is claimed without a look",
         "writes.py",
-        "return self._settle(lost, patience.to_look())",
-        "return {}",
+        """            if not prepared.once or not patience.wait():
+                return write.settle(lost, patience.to_look())""",
+        """            return {}""",
         (FAULTS,),
     ),
     Seed("a look believes any item", "writes.py", "and self.write_id == item[WRITE_ID].S", "", (FAULTS,)),
@@ -132,10 +133,11 @@ SEEDS = (
     Seed(
         "a query ends after its first page",
         "results.py",
-        """                yield row
-            if not answer.get("LastEvaluatedKey"):""",
-        """                yield row
-            if True:""",
+        """        yield answer
+        if not answer.get("LastEvaluatedKey"):""",
+        """        yield answer
+        if True:""",
+        ("tests/test_results.py",),
     ),
     Seed(
         "totals do not follow the platforms",
