@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from . import batch, writes
+from . import batch, prepare, writes
 from .codec import WireMap, item_size
 from .connection import PASSING_REASONS, AnswerLostError, CanceledError, Patience, store
 from .entities import ListingStatus, PostStatus
 from .exceptions import InvalidItemError, MLSSocialError, OutcomeUnknownError, StoreError, TransactionCanceledError
 from .expressions import Expression
+from .prepare import Prepared
 from .schema import DATA, LISTING, OPERATION, PK, SK, SOCIAL_POST, TTL, WRITE_ID, expired, now_millis
 from .wire import Row, decode_row
-from .writes import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -123,7 +123,7 @@ def creation(entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, others
 
     A published post goes in a transaction with the check of its listing, anything else alone.
     """
-    prepared = writes.prepare_create(entity, ids, data, others=others)
+    prepared = prepare.create(entity, ids, data, others=others)
     if entity is not SOCIAL_POST or not _listings([operation := Operation("create", prepared, data.plain())]):
         return lambda: writes.apply(prepared)
 
@@ -186,9 +186,7 @@ class _Transaction:
         self.ledger: Operation | None = None
         if operation_id is not None:
             data, ttl = {"fingerprint": {"S": self.fingerprint}}, {"N": str(now_millis() // 1000 + LEDGER_SECONDS)}
-            entry = writes.prepare_create(
-                OPERATION, (_user(operations), operation_id), OPERATION.content(data), others={TTL: ttl}
-            )
+            entry = prepare.create(OPERATION, (_user(operations), operation_id), OPERATION.content(data), others={TTL: ttl})
             self.ledger = Operation("create", entry, data)
             self.sent.append(self.ledger)
             self.places.append(0)
@@ -320,7 +318,7 @@ def _listings(operations: Sequence[Operation]) -> dict[Key, tuple[tuple[str, str
 
 def _guard(post: Operation, listing: tuple[str, str]) -> Operation:
     """Make the check that a post's listing is on the market, or is not in this table."""
-    check = writes.prepare_check(LISTING, listing, {("status",): _ON_MARKET}, or_absent=True)
+    check = prepare.check(LISTING, listing, {("status",): _ON_MARKET}, or_absent=True)
 
     def anew(item: Row | None) -> Prepared:
         raise _off_market(post, LISTING.keys(listing), stored_status(item))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from . import writes
+from . import prepare, writes
 from .codec import CodecError
 from .exceptions import InvalidItemError, InvalidKeyError, StoreError
 from .schema import ENTITIES, INDEX_ATTRIBUTES, PK, SK, Entity, entity_type, expired, now_millis
@@ -116,7 +116,7 @@ def examine(row: Row) -> Finding | None:
     stored = {name: _text(row[name]) for name in _NAMES if name in row}
     try:
         data = entity.index_data(row)
-        derived, left_out = entity.derive(entity.parse(*key), data, frozenset())
+        derived, left_out = entity.derive(entity.parse(*key), entity.index_values(data), frozenset())
     except (InvalidKeyError, CodecError) as error:
         return Finding(key, entity.name, (Kind.UNREADABLE,), stored, {}, (str(error),))
     wanted = {name: value["S"] for name, value in derived.items()}
@@ -141,7 +141,7 @@ def repair(finding: Finding, row: Row) -> Finding:
     """
     entity = _entity(finding)
     try:
-        writes.rekey(entity, entity.parse(*finding.key), row)
+        writes.apply(prepare.rekey(entity, entity.parse(*finding.key), row))
     except (InvalidItemError, StoreError) as error:
         if isinstance(error, StoreError) and error.code != "ValidationException":
             raise

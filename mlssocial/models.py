@@ -19,7 +19,7 @@ from pynamodb.connection.table import TableConnection
 from pynamodb.exceptions import DoesNotExist as PynamoDoesNotExist
 from pynamodb.models import Model
 
-from . import atomic, keys, schema, table, writes
+from . import atomic, keys, prepare, schema, table, writes
 from .attributes import DataAttribute, EntityTypeAttribute, MomentAttribute, SecondsAttribute, TextAttribute
 from .codec import WireMap, epoch_millis
 from .connection import PartialRow, PynamoTable
@@ -142,13 +142,13 @@ class Item(Model):
         attributes = self.get_attributes()
         return {
             attributes[name].attr_name: {attributes[name].attr_type: attributes[name].serialize(value)}
-            for name in ("ttl", "lease_id", "lease_until")
+            for name in _BESIDE
             if (value := self.attribute_values.get(name)) is not None
         }
 
     def _cleared(self) -> frozenset[str]:
         """Give those of them that were set to None."""
-        names = [name for name in ("ttl", "lease_id", "lease_until") if self.attribute_values.get(name, "") is None]
+        names = [name for name in _BESIDE if self.attribute_values.get(name, "") is None]
         return frozenset(self.get_attributes()[name].attr_name for name in names)
 
     def replacement(self) -> tuple[msgspec.Raw, WireMap]:
@@ -157,7 +157,7 @@ class Item(Model):
         data = entity.encode(f"save {entity.name}", ids, self.attribute_values.get("data"))
         created = None if self._seen is None else self.created_at
         others = {**self.raw, **self._others()}
-        return writes.replacement(
+        return prepare.replacement(
             entity, ids, data, created_at=None if created is None else epoch_millis(created), others=others
         )
 
@@ -368,6 +368,7 @@ class Item(Model):
         return self.entity, self.entity.parse(*key)
 
 
+_BESIDE = ("ttl", "lease_id", "lease_until")
 _TEXTS = {a.attr_name: name for name, a in Item.get_attributes().items() if a.attr_type == "S"}
 _NUMBERS = {a.attr_name: (name, a.deserialize) for name, a in Item.get_attributes().items() if a.attr_type == "N"}
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from . import changes, keys, writes
+from . import changes, keys, prepare, writes
 from .atomic import MAX_BYTES, MAX_OPERATIONS, ON_MARKET, Key, Operation, apply, stored_status
 from .codec import item_size
 from .connection import store
@@ -137,7 +137,7 @@ class _Copy:
         return iter(Results(plan, lambda row: row))
 
     def _still_so(self) -> Operation:
-        check = writes.prepare_check(LISTING, self.ids, {("status",): [{"S": self.change.status.value}]})
+        check = prepare.check(LISTING, self.ids, {("status",): [{"S": self.change.status.value}]})
         return Operation("check", check, {}, self.change.model_of(LISTING))
 
     def _set_status(self, listing: Row) -> Operation:
@@ -152,7 +152,7 @@ class _Copy:
         """Prepare a change of an item that was just read, under the condition that it is still as it was."""
         ids = entity.parse(row[PK].S or "", row[SK].S or "")
         change = changes.parse(entity, f"update {entity.name}", ids, fields, ())
-        prepared = writes.prepare_update(entity, ids, change, seen=row).anew(row)
+        prepared = prepare.update(entity, ids, change, seen=row).anew(row)
         return Operation("update", prepared, change.asked(), self.change.model_of(entity))
 
 

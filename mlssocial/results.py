@@ -279,11 +279,13 @@ class Results(Generic[T]):
     row that cannot be read is left out with an UnreadableItemWarning.
     """
 
-    def __init__(self, plan: Plan, load: Callable[[Row], T], decode: Callable[[Any], Row] = decode_row) -> None:
+    def __init__(
+        self, plan: Plan, load: Callable[[Row], T], decode: Callable[[Any], Row] = decode_row, *, prefetch: int = 0
+    ) -> None:
         self._plan = plan
         self._load = load
         self._decode = decode
-        self._prefetch = 0
+        self._prefetch = prefetch
 
     def __iter__(self) -> Iterator[T]:
         for _, loaded in self._loaded(None, None):
@@ -296,13 +298,12 @@ class Results(Generic[T]):
         """
         Iterate, reading up to *prefetch* pages ahead in a thread while the items of a page are worked on.
 
-        Pages that were read and not come to are paid for all the same; 1 is enough to hide the wait for the next one.
+        Pages that were read and not come to are paid for all the same; 1 is enough to hide the wait for the next one. Of a work
+        queue that is so many for each of its partitions.
         """
         if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0:
             raise ValueError(f"prefetch: a number of pages is needed, 0 or more, not {prefetch!r}")
-        ahead: Results[T] = Results(self._plan, self._load, self._decode)
-        ahead._prefetch = prefetch
-        return iter(ahead)
+        return iter(Results(self._plan, self._load, self._decode, prefetch=prefetch))
 
     def __bool__(self) -> bool:
         """Tell whether there is any item, by reading one."""

@@ -104,25 +104,16 @@ class Entity(Generic[D]):
             given: The fields that the caller gives, all of them if None. What cannot go into a key is refused there; a value
                 that another writer stored leaves its index without keys instead.
         """
-        return self.derive(ids, data, given)[0]
-
-    def index_of(self, ids: tuple[Any, ...], values: Mapping[str, Any], given: frozenset[str] | None = None) -> WireMap:
-        """Compute the index attributes of the values that they are made of, as :meth:`index_keys` says."""
-        return self._derive(ids, values, given)[0]
+        return self.derive(ids, self.index_values(data), given)[0]
 
     def index_values(self, data: WireMap) -> dict[str, Any]:
         """Take the values that index keys are made of out of Data."""
         return {name: _plain(data.get(wire)) for name, wire in _wire_names(self.payload, self.index_fields)}
 
     def derive(
-        self, ids: tuple[Any, ...], data: WireMap, given: frozenset[str] | None = None
+        self, ids: tuple[Any, ...], values: Mapping[str, Any], given: frozenset[str] | None = None
     ) -> tuple[WireMap, dict[str, str]]:
-        """Compute index attributes as :meth:`index_keys` does, and say which stored fields were left out of them, and why."""
-        return self._derive(ids, self.index_values(data), given)
-
-    def _derive(
-        self, ids: tuple[Any, ...], values: Mapping[str, Any], given: frozenset[str] | None
-    ) -> tuple[WireMap, dict[str, str]]:
+        """Compute index attributes of their values, and say which stored fields were left out of them, and why."""
         left_out: dict[str, str] = {}
         while True:
             try:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self
 
-from . import changes, writes
+from . import changes, prepare
 from .atomic import Key, Operation, apply, check_room
 from .codec import WireMap
 from .exceptions import ConfigurationError, InvalidItemError
+from .prepare import Prepared
 from .schema import Entity
-from .writes import Prepared
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -74,25 +74,25 @@ class Transaction:
         """Write a new item; refused with ItemAlreadyExistsError."""
         entity, ids, given = _arguments("create", model, args, kwargs)
         data = entity.encode(f"create {entity.name}", ids, given["data"])
-        self._add("create", model, writes.prepare_create(entity, ids, data), data.plain())
+        self._add("create", model, prepare.create(entity, ids, data), data.plain())
 
     def save(self, model: _Saves[P], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Write an item whole, over what was there."""
         entity, ids, given = _arguments("save", model, args, kwargs)
         data = entity.encode(f"save {entity.name}", ids, given["data"])
-        self._add("save", model, writes.prepare_save(entity, ids, data), data.plain())
+        self._add("save", model, prepare.save(entity, ids, data), data.plain())
 
     def update(self, model: _Updates[P], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Change some fields of an item; refused with DoesNotExist, StaleItemError or WrongEntityError."""
         entity, ids, given = _arguments("update", model, args, kwargs)
         change = changes.parse(entity, f"update {entity.name}", ids, given.get("fields", {}), given.get("remove", ()))
         seen = _version(model, f"update {entity.name}", entity.keys(ids), given)
-        self._add("update", model, writes.prepare_update(entity, ids, change, seen=seen), change.asked())
+        self._add("update", model, prepare.update(entity, ids, change, seen=seen), change.asked())
 
     def delete(self, model: _Deletes[P], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Delete an item; refused with DoesNotExist or WrongEntityError: all or none, so it has to be there."""
         entity, ids, _ = _arguments("delete", model, args, kwargs)
-        self._add("delete", model, writes.prepare_delete(entity, ids), {})
+        self._add("delete", model, prepare.delete(entity, ids), {})
 
     def check(self, model: _Updates[P], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """
@@ -106,7 +106,7 @@ class Transaction:
             raise InvalidItemError(operation, key, "remove: a check removes nothing; it takes fields and if_unchanged_since")
         expected = changes.expectations(entity, operation, ids, given.get("fields", {}))
         seen = _version(model, operation, key, given)
-        prepared = writes.prepare_check(entity, ids, {path: (value,) for path, value in expected.items()}, seen=seen)
+        prepared = prepare.check(entity, ids, {path: (value,) for path, value in expected.items()}, seen=seen)
         self._add("check", model, prepared, changes.Changes(sets=expected).asked())
 
     def _add(self, verb: str, model: Any, prepared: Prepared, values: WireMap) -> None:

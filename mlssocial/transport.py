@@ -127,8 +127,12 @@ class Transport:
         return read_answer(operation, answer.status_code, answer.headers, answer.content)
 
     def _is_as_it_was(self, way: _Way) -> bool:
-        calls, handlers = type(self._client)._make_api_call, self._events._lookup_cache  # noqa: SLF001
-        return way.make_api_call is calls and way.handlers is handlers
+        handlers, calls = self._watchers()
+        return way.handlers is handlers and way.make_api_call is calls  # the same, not equal: a new cache begins empty
+
+    def _watchers(self) -> tuple[Any, Any]:
+        """Give what is another object as soon as a handler comes or goes, and what calls pass through."""
+        return self._events._lookup_cache, type(self._client)._make_api_call  # noqa: SLF001
 
     def _nobody_watches(self, operation: str) -> bool:
         """Tell whether a call passes nothing but botocore; AWS Lambda has a header of its own for each."""
@@ -154,8 +158,7 @@ class Transport:
         if credentials is None:
             return None  # botocore says what is missing
         frozen, headers = credentials.get_frozen_credentials(), dict(params["headers"].items())
-        calls, handlers = type(self._client)._make_api_call, self._events._lookup_cache  # noqa: SLF001
-        self._passed.way = _Way(model, params["url"], headers, request_signer, frozen.access_key, handlers, calls)
+        self._passed.way = _Way(model, params["url"], headers, request_signer, frozen.access_key, *self._watchers())
         answer = self._exchange(params["url"], headers, params["body"], frozen)
         if answer.status_code >= 300:
             return answer, self._refusal(model, answer)
@@ -179,13 +182,8 @@ class Transport:
 
     def _look(self, operation: str, url: str, request_signer: Any) -> bool:
         config, session = self._client.meta.config, self._client._endpoint.http_session  # noqa: SLF001
-        handlers = [
-            handler
-            for event in _WATCHED
-            for handler in self._events._handlers.prefix_search(f"{event}.dynamodb.{operation}")  # noqa: SLF001
-        ]
         return (
-            all(_is_botocores(handler) for handler in handlers)
+            all(_is_botocores(handler) for event in _WATCHED for handler in self._handlers(event, operation))
             and request_signer._signature_version == "v4"  # noqa: SLF001
             and config.client_cert is None
             and session._proxy_config.proxy_url_for(url) is None  # noqa: SLF001

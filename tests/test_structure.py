@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import mlssocial
 
 PACKAGE = Path(mlssocial.__file__).parent
+ROOT = Path(__file__).parents[1]
 LEAVES = {"cli", "local", "reso"}
 # Top to bottom: a module imports from the layers below its own, and from its own only where they stand on one line.
 LAYERS = [
@@ -26,6 +28,7 @@ LAYERS = [
     {"batch", "audit"},
     {"drift"},
     {"writes"},
+    {"prepare"},
     {"changes", "expressions", "limits", "rollups"},
     {"connection"},
     {"schema"},
@@ -102,6 +105,14 @@ class TestLayers:
             ]
             if path.name not in {"keys.py", "patterns.py"}:
                 assert keys == [], path
+
+
+@pytest.mark.skipif(not (ROOT / "tools").is_dir(), reason="the tools are not there")
+def test_seeded_faults_have_their_place() -> None:
+    """Each fault that ``make seeded-faults`` puts into a copy has its text in the source, once."""
+    tool = runpy.run_path(str(ROOT / "tools" / "seed_faults.py"))
+    for seed in tool["SEEDS"]:
+        assert tool["seeded"](seed)
 
 
 class TestDoor:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
-from mlssocial import batch, changes, keys, writes
+from mlssocial import batch, changes, keys, prepare, writes
 from mlssocial.entities import Payload
 from mlssocial.exceptions import (
     InvalidItemError,
@@ -81,10 +81,10 @@ class Manager(Generic[M, D]):
         return None if row is None else self._load(row)
 
     def _create(self, *ids: Any, data: D) -> M:
-        return self._load(writes.create(self.entity, ids, self._encoded("create", ids, data)))
+        return self._load(writes.apply(prepare.create(self.entity, ids, self._encoded("create", ids, data))))
 
     def _save(self, *ids: Any, data: D) -> M:
-        return self._load(writes.save(self.entity, ids, self._encoded("save", ids, data)))
+        return self._load(writes.apply(prepare.save(self.entity, ids, self._encoded("save", ids, data))))
 
     def _update(
         self,
@@ -98,7 +98,7 @@ class Manager(Generic[M, D]):
         change = changes.parse(self.entity, operation, ids, values, remove)
         version = self.model.version_of(operation, self.entity.keys(ids), seen)
         with own_errors(self.model):
-            row = writes.update(self.entity, ids, change, seen=version, patience=patience)
+            row = writes.apply(prepare.update(self.entity, ids, change, seen=version), patience=patience)
         return self._written("update", ids, row)
 
     def _delete(self, *ids: Any) -> bool:

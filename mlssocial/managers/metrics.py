@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date as Date  # noqa: N812  a parameter is called date
 from typing import TYPE_CHECKING, Any
 
-from mlssocial import atomic, changes, keys, writes
+from mlssocial import atomic, changes, keys, prepare, writes
 from mlssocial.codec import CodecError
 from mlssocial.entities import PerformanceMetricsData
 from mlssocial.exceptions import InvalidItemError, InvalidKeyError, ItemNotFoundError, OutcomeUnknownError, StoreError
@@ -109,9 +109,9 @@ class PerformanceMetricsManager(EntityManager["PerformanceMetrics", PerformanceM
             counted = {path[0]: value for path, value in {**day.adds, **day.sets}.items()}
             return self.entity.content(self._encoded("increment", ids, PerformanceMetricsData()).plain() | counted)
 
+        prepared = prepare.update(self.entity, ids, change, verb="increment", otherwise=first)
         if operation_id is None:
-            return self._written("increment", ids, writes.update(self.entity, ids, change, otherwise=first))
-        prepared = writes.prepare_update(self.entity, ids, change, otherwise=first)
+            return self._written("increment", ids, writes.apply(prepared))
         atomic.apply_as_one([atomic.Operation("increment", prepared, change.asked(), self.model)], operation_id)
         try:
             return self._get(*ids, consistent=True)

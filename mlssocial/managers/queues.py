@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from mlssocial import changes, writes
+from mlssocial import changes, prepare, writes
 from mlssocial.codec import epoch_millis, wire_name
 from mlssocial.exceptions import InvalidItemError, ItemNotFoundError, StaleItemError
 from mlssocial.schema import DATA, INDEX_ATTRIBUTES, LEASE_ID, LEASE_UNTIL, now_millis
@@ -52,7 +52,7 @@ class QueueManager(EntityManager[M, D]):
         if place is None:
             return None
         try:
-            row = writes.mark("claim", self.entity, ids, _free(place), sets=lease, stale=writes.CHANGED)
+            row = writes.apply(prepare.mark("claim", self.entity, ids, _free(place), sets=lease, stale=prepare.CHANGED))
         except (StaleItemError, ItemNotFoundError):
             return None
         return self._written("claim", ids, row)
@@ -86,7 +86,7 @@ class QueueManager(EntityManager[M, D]):
         ids, lease_id = self._lease("complete", lease)
         change = changes.parse(self.entity, f"complete {self.entity.name}", ids, fields, remove)
         with own_errors(self.model):
-            row = writes.update(self.entity, ids, change, lease=lease_id)
+            row = writes.apply(prepare.update(self.entity, ids, change, verb="complete", lease=lease_id))
         return self._written("complete", ids, row)
 
     def extend(self, lease: M, *, seconds: float) -> M:
@@ -101,7 +101,7 @@ class QueueManager(EntityManager[M, D]):
         ids, lease_id = self._lease("extend", lease)
         until = {LEASE_UNTIL: self._until("extend", lease, seconds)}
         with own_errors(self.model):
-            row = writes.mark("extend", self.entity, ids, _held(lease_id), sets=until, stale=writes.LEASE_LOST)
+            row = writes.apply(prepare.mark("extend", self.entity, ids, _held(lease_id), sets=until, stale=prepare.LEASE_LOST))
         return self._written("extend", ids, row)
 
     def release(self, lease: M) -> bool:
@@ -109,7 +109,9 @@ class QueueManager(EntityManager[M, D]):
         ids, lease_id = self._lease("release", lease)
         gone = (LEASE_ID, LEASE_UNTIL)
         try:
-            writes.mark("release", self.entity, ids, _held(lease_id), sets={}, removes=gone, stale=writes.LEASE_LOST)
+            writes.apply(
+                prepare.mark("release", self.entity, ids, _held(lease_id), sets={}, removes=gone, stale=prepare.LEASE_LOST)
+            )
         except (StaleItemError, ItemNotFoundError):
             return False
         return True

@@ -20,7 +20,7 @@ from itertools import chain
 from typing import Any, NamedTuple, Required, TypedDict, Unpack
 from urllib.parse import quote
 
-from mlssocial import keys, schema, writes
+from mlssocial import keys, prepare, schema, writes
 from mlssocial.changes import Changes, Path
 from mlssocial.codec import AttributeValue, WireMap, dump
 from mlssocial.entities import ListingData, ListingStatus
@@ -392,4 +392,4 @@ class _Import:
         """Change those paths and no others; Listing.objects.update() takes no field that the payload does not declare."""
         sets = {**changed, ("syncedAt",): wire["syncedAt"]}
         fields = frozenset(_OWNED[path] for path in changed)
-        writes.update(schema.LISTING, (self.user_id, known_id), Changes(sets=sets, fields=fields))
+        writes.apply(prepare.update(schema.LISTING, (self.user_id, known_id), Changes(sets=sets, fields=fields)))

@@ -1,0 +1,443 @@
+"""
+What a write is before it is sent: DynamoDB's operation, its members, and what it means that an item refuses it.
+
+Each write computes the index keys anew, sets UpdatedAt and a fresh WriteId, and is conditional: an update or delete never
+touches another entity's item, nor one whose TTL has passed. Nothing is sent here: :mod:`writes` sends a write alone, and
+:mod:`atomic` several together, so that both are built by the same code.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from . import limits
+from .changes import Changes, Resolved
+from .codec import MAX_ITEM_BYTES, CodecError, WireMap, item_size
+from .connection import store
+from .exceptions import (
+    InvalidItemError,
+    ItemAlreadyExistsError,
+    ItemError,
+    ItemNotFoundError,
+    StaleItemError,
+    WrongEntityError,
+)
+from .expressions import Expression, not_expired, update_expression
+from .schema import (
+    CREATED_AT,
+    DATA,
+    ENTITY_TYPE,
+    INDEX_ATTRIBUTES,
+    LEASE_ID,
+    LEASE_UNTIL,
+    PK,
+    SK,
+    TTL,
+    UPDATED_AT,
+    WRITE_ID,
+    Content,
+    Entity,
+    entity_type,
+    expired,
+    now_millis,
+)
+from .wire import Row, encoded, plain, plain_row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from .changes import Path
+
+CHANGED = "it has changed since it was read; read it and try again"
+LEASE_LOST = "its lease was lost: it ran out and another worker took it, or the item was written anew; claim() it again"
+
+
+@dataclass(slots=True, repr=False)  # its members may hold tokens
+class Prepared:
+    """
+    A write that was not sent yet.
+
+    Attributes:
+        write: What it is, when, and its nonce.
+        operation: DynamoDB's operation, such as ``PutItem``.
+        members: The request's members, but for what the answer is to show.
+        anew: Tells what it means that the item that is there refused the write: raises the error, or gives the write as it has
+            to be on that item.
+        needs_item: Its members are not complete: it has to be made anew on the item as it is.
+        once: Once it has been applied its own condition refuses it, so that it can be sent again when an answer was lost.
+        head: What a whole item is given beside Data.
+    """
+
+    write: Write
+    operation: str
+    members: dict[str, Any]
+    anew: Callable[[Row | None], Prepared]
+    needs_item: bool = False
+    once: bool = False
+    head: WireMap = field(default_factory=dict)
+
+
+def create(entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, others: WireMap | None = None) -> Prepared:
+    """Write a new item, with *others* beside Data; ItemAlreadyExistsError if it is there."""
+    write, expression = Write.new("create", entity, ids), Expression()
+    head = write.head(data)
+
+    def anew(_: Row | None) -> Prepared:
+        raise ItemAlreadyExistsError(write.operation, write.key, "it exists already; use update(), or save() to overwrite")
+
+    item = encoded({**(others or {}), **write.item(data, head)})
+    members = write.members(expression, expression.absent(write.now), Item=item)
+    return Prepared(write, "PutItem", members, anew, once=True, head=head)
+
+
+def save(
+    entity: Entity[Any],
+    ids: tuple[Any, ...],
+    data: Content,
+    *,
+    others: WireMap | None = None,
+    gone: frozenset[str] = frozenset(),
+    seen: Row | None = None,
+) -> Prepared:
+    """
+    Write an item whole, whether it is there or not, with *others* beside Data, and without *gone*.
+
+    Data is replaced; CreatedAt and attributes that are not mentioned are kept. With *seen*, the item as it was read,
+    StaleItemError if it has changed since.
+    """
+    write = Write.new("save", entity, ids)
+    head = write.head(data, None if seen is None else frozenset())
+    item = {**(others or {}), **write.item(data, head)}
+    change, condition, names = _save_expressions(frozenset(item), None if seen is None else frozenset(seen), gone)
+    values = {f":{name}": value for name, value in item.items() if name not in {PK, SK}}
+    values |= {f":seen{name}": value for name, value in (seen or {}).items()}
+    values |= {":now": {"N": str(write.now // 1000)}, ":number": {"S": "N"}}
+    refuse = write.refuses()
+
+    def anew(shown: Row | None) -> Prepared:
+        if seen is None and shown is not None and expired(shown, write.now):
+            return create(entity, ids, data, others=others)  # what has expired is gone, its CreatedAt and TTL with it
+        return refuse(shown)
+
+    members = write.members(Expression(names, values), condition, UpdateExpression=change)
+    return Prepared(write, "UpdateItem", members, anew, once=seen is not None, head=head)
+
+
+def update(
+    entity: Entity[Any],
+    ids: tuple[Any, ...],
+    changes: Changes,
+    *,
+    verb: str = "update",
+    seen: Row | None = None,
+    otherwise: Callable[[], Content] | None = None,
+    lease: str | None = None,
+) -> Prepared:
+    """
+    Change some fields of an item; ItemNotFoundError if it is not there.
+
+    It needs the item where index keys depend on fields that are not given. Another writer that comes between is noticed, and
+    the update is made anew on what that one left; with *seen*, the version that the caller has read, it is StaleItemError.
+    *otherwise* gives Data of the item to create where there is none. With *lease*, a LeaseId, the same write ends that lease,
+    and it is StaleItemError if it was lost.
+    """
+    change = _Update(Write.new(verb, entity, ids), changes, seen, otherwise, lease)
+    if changes.touches_index(entity) and not changes.decide_index(entity):
+        return Prepared(change.write, "UpdateItem", {}, change.anew, needs_item=True)
+    return change.on(None)
+
+
+def delete(entity: Entity[Any], ids: tuple[Any, ...], *, seen: Row | None = None) -> Prepared:
+    """Delete an item; ItemNotFoundError if it is not there. With *seen*, StaleItemError if it has changed since."""
+    write, expression = Write.new("delete", entity, ids), Expression()
+    condition = expression.alive(entity, write.now)
+    if seen is not None:
+        condition += f" AND {expression.unchanged(seen)}"
+    return Prepared(write, "DeleteItem", write.members(expression, condition), write.refuses())
+
+
+def check(
+    entity: Entity[Any],
+    ids: tuple[Any, ...],
+    expected: Mapping[Path, Iterable[dict[str, Any]]],
+    *,
+    seen: Row | None = None,
+    or_absent: bool = False,
+) -> Prepared:
+    """Hold a transaction to an item that is there, with one of these values at each path, and unchanged since *seen*."""
+    write, expression = Write.new("check", entity, ids), Expression()
+    conditions = [expression.alive(entity, write.now)]
+    conditions += [expression.one_of((DATA, *path), values) for path, values in expected.items()]
+    conditions += [] if seen is None else [expression.unchanged(seen)]
+    condition = " AND ".join(conditions)
+    if or_absent:
+        condition = f"{expression.absent(write.now)} OR ({condition})"
+
+    def anew(item: Row | None) -> Prepared:
+        error = write.refusal(item)
+        if error is None and item is not None and (seen is None or _same_version(seen, item)):
+            reason = f"{', '.join('.'.join(path) for path in expected)}: not as the check asks; read it and decide"
+            error = StaleItemError(write.operation, write.key, reason, item=item)
+        raise error or write.stale(item)
+
+    return Prepared(write, "ConditionCheck", write.members(expression, condition), anew)
+
+
+def mark(
+    verb: str,
+    entity: Entity[Any],
+    ids: tuple[Any, ...],
+    condition: Callable[[Expression], str],
+    *,
+    sets: WireMap,
+    removes: Iterable[str] = (),
+    stale: str,
+) -> Prepared:
+    """
+    Set and remove attributes beside Data where a condition holds.
+
+    ItemNotFoundError if it is not there; StaleItemError with the reason *stale* if the condition does not hold.
+    """
+    write, expression = Write.new(verb, entity, ids), Expression()
+    values = {**sets, UPDATED_AT: {"N": str(write.now)}, WRITE_ID: {"S": write.write_id}}
+    change = update_expression(
+        [f"{expression.path((name,))} = {expression.value(value)}" for name, value in values.items()],
+        [expression.path((name,)) for name in removes],
+    )
+    conditions = f"{expression.alive(entity, write.now)} AND {condition(expression)}"
+    return Prepared(write, "UpdateItem", write.members(expression, conditions, UpdateExpression=change), write.refuses(stale))
+
+
+def rekey(entity: Entity[Any], ids: tuple[Any, ...], seen: Row) -> Prepared:
+    """
+    Make an item's index keys follow from its data, and change nothing else but WriteId.
+
+    UpdatedAt stays, since no data changes; the fresh WriteId shows the write to whoever locks on the version. StaleItemError,
+    with the item as it is now, unless its version and the fields that the keys are made of are those of *seen*: another
+    application may write twice within the millisecond that UpdatedAt tells. ItemNotFoundError if it is gone.
+    """
+    write, expression = Write.new("repair", entity, ids), Expression()
+    data = entity.index_data(seen)
+    index = entity.index_keys(ids, data, frozenset())
+    sets = [f"{expression.path((name,))} = {expression.value(value)}" for name, value in index.items()]
+    sets.append(f"{expression.path((WRITE_ID,))} = {expression.value({'S': write.write_id})}")
+    removes = [expression.path((name,)) for name in INDEX_ATTRIBUTES.values() if name not in index]
+    conditions = [expression.alive(entity, write.now), expression.unchanged(seen)]
+    conditions += [expression.same((DATA, name), data.get(name)) for name in entity.index_names]
+    change, condition = update_expression(sets, removes), " AND ".join(conditions)
+    members = write.members(expression, condition, UpdateExpression=change, ReturnValues="NONE")
+    return Prepared(write, "UpdateItem", members, write.refuses())
+
+
+def replacement(
+    entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, created_at: int | None, others: WireMap
+) -> tuple[msgspec.Raw, WireMap]:
+    """
+    Make a whole item's JSON for a batch, which takes no conditions and replaces what is stored; and its head.
+
+    Args:
+        entity: Which.
+        ids: Whose.
+        data: Its Data.
+        created_at: When it was created, in epoch milliseconds; now if None.
+        others: Attributes that no model declares, as they were read.
+    """
+    write = Write.new("save", entity, ids)
+    head = write.head(data, None if created_at is None else frozenset())
+    if created_at is not None:
+        head[CREATED_AT] = {"N": str(created_at)}
+    return encoded({**others, **write.item(data, head)}), head
+
+
+class Write(NamedTuple):
+    """One write: what it is, when, and the nonce by which it recognises itself."""
+
+    operation: str
+    entity: Entity[Any]
+    ids: tuple[Any, ...]
+    key: tuple[str, str]
+    now: int
+    write_id: str
+
+    @classmethod
+    def new(cls, verb: str, entity: Entity[Any], ids: tuple[Any, ...]) -> Write:
+        """Begin a write, now."""
+        return cls(f"{verb} {entity.name}", entity, ids, entity.keys(ids), now_millis(), secrets.token_urlsafe(12))
+
+    def head(self, data: Content, given: frozenset[str] | None = None) -> WireMap:
+        """Make what an item has beside Data: key, type, times, WriteId and index keys."""
+        now = {"N": str(self.now)}
+        return {
+            PK: {"S": self.key[0]},
+            SK: {"S": self.key[1]},
+            ENTITY_TYPE: {"S": self.entity.name},
+            CREATED_AT: now,
+            UPDATED_AT: now,
+            WRITE_ID: {"S": self.write_id},
+            **self.entity.derive(self.ids, data.index_values, given)[0],
+        }
+
+    def item(self, data: Content, head: WireMap) -> dict[str, Any]:
+        """Make a whole item of its Data, which is JSON already, and its head; InvalidItemError if it passes 400 KB."""
+        # JSON is never shorter than what DynamoDB counts: only a large item needs to be measured.
+        if len(data.json) > MAX_ITEM_BYTES // 2:
+            self._measure(data.plain(), head)
+        return {**head, DATA: {"M": data.json}}
+
+    def _measure(self, data: WireMap, head: WireMap) -> None:
+        if (size := item_size({**head, DATA: {"M": data}})) > MAX_ITEM_BYTES:
+            largest = max(data, key=lambda name: item_size({name: data[name]}))
+            reason = f"{size:,} bytes, and DynamoDB takes {MAX_ITEM_BYTES:,}; the largest field is {largest}"
+            raise InvalidItemError(self.operation, self.key, reason, fields=(largest,))
+
+    def members(self, expression: Expression, condition: str, **request: Any) -> dict[str, Any]:
+        """Give a request's members, its condition among them."""
+        if "Item" not in request:
+            request["Key"] = {PK: {"S": self.key[0]}, SK: {"S": self.key[1]}}
+        return {
+            "TableName": store().table_name,
+            "ConditionExpression": condition,
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            **expression.request(),
+            **request,
+        }
+
+    def refusal(self, item: Row | None) -> ItemError | None:
+        """Say why the item that DynamoDB showed was refused: missing or another entity's; None if it is neither."""
+        if item is None or expired(item, self.now):
+            return self.missing()
+        if entity_type(item) != self.entity.name:
+            return WrongEntityError(self.operation, self.key, found=entity_type(item))
+        return None
+
+    def refuses(self, reason: str = CHANGED) -> Callable[[Row | None], Prepared]:
+        """Give what is done where an item refuses this write for good: raise why, and *reason* where it is there."""
+
+        def anew(item: Row | None) -> Prepared:
+            raise self.refusal(item) or self.stale(item, reason)
+
+        return anew
+
+    def missing(self) -> ItemNotFoundError:
+        """Make the error for an item that is not there."""
+        remedy = "" if self.operation.startswith("delete") else "; create() it first"
+        return ItemNotFoundError(self.operation, self.key, f"it does not exist{remedy}")
+
+    def stale(self, item: Row | None, reason: str = CHANGED) -> StaleItemError:
+        """Make the error for an item that is not as it was read."""
+        return StaleItemError(self.operation, self.key, reason, item=item)
+
+    def contended(self, item: Row | None) -> StaleItemError:
+        """Make the error for an item that others kept changing."""
+        reason = "other writers kept changing it until the deadline, and nothing was written; try again"
+        return StaleItemError(self.operation, self.key, reason, item=item)
+
+
+@cache
+def _save_expressions(
+    attributes: frozenset[str], seen: frozenset[str] | None, gone: frozenset[str]
+) -> tuple[str, str, dict[str, str]]:
+    """
+    Write the expressions of a save, which depend on nothing but which attributes there are, and their names.
+
+    Every attribute but the key is set, CreatedAt is kept, index keys that the item does not have are dropped, and values stand
+    under the attributes' own names.
+    """
+    expression = Expression()
+    sets = []
+    for name in sorted(attributes - {PK, SK}):
+        path = expression.path((name,))
+        sets.append(f"{path} = if_not_exists({path}, :{name})" if name == CREATED_AT else f"{path} = :{name}")
+    removes = [expression.path((name,)) for name in (*INDEX_ATTRIBUTES.values(), *sorted(gone)) if name not in attributes]
+    alive = f"{expression.path((ENTITY_TYPE,))} = :{ENTITY_TYPE} AND {not_expired(expression.path((TTL,)), ':number', ':now')}"
+    if seen is None:
+        condition = f"attribute_not_exists({expression.path((PK,))}) OR ({alive})"
+    else:
+        versions = [(expression.path((name,)), name) for name in (UPDATED_AT, WRITE_ID)]
+        same = [f"{path} = :seen{name}" if name in seen else f"attribute_not_exists({path})" for path, name in versions]
+        condition = " AND ".join([alive, *same])
+    return update_expression(sets, removes), condition, expression.names
+
+
+def _text(item: Row, name: str) -> str | None:
+    return item[name].S if name in item else None
+
+
+def _same_version(one: Row, other: Row) -> bool:
+    return all(
+        (name in one) == (name in other) and (name not in one or plain(one[name]) == plain(other[name]))
+        for name in (UPDATED_AT, WRITE_ID)
+    )
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Update:
+    """What an update is to do, whichever item it meets."""
+
+    write: Write
+    changes: Changes
+    seen: Row | None
+    otherwise: Callable[[], Content] | None
+    lease: str | None
+
+    def anew(self, item: Row | None) -> Prepared:
+        """Prepare it on the item that is there, or raise what is wrong with that."""
+        error = self.write.refusal(item)
+        if self.otherwise is not None and isinstance(error, ItemNotFoundError):
+            made = create(self.write.entity, self.write.ids, self.otherwise())
+            return replace(made, anew=self.anew)  # another writer may make it first
+        if error is None and self.seen is not None and item is not None and not _same_version(self.seen, item):
+            error = self.write.stale(item)
+        if error is None and self.lease is not None and (item is None or _text(item, LEASE_ID) != self.lease):
+            error = self.write.stale(item, LEASE_LOST)
+        if error is not None:
+            raise error
+        return self.on(item)
+
+    def on(self, old: Row | None) -> Prepared:
+        """Prepare it on the item as it was last seen; where it was not, what it needs is taken to be there."""
+        write, expression = self.write, Expression()
+        data, resolved = self._resolved(old)
+        path, locked = expression.path, self.seen
+        sets = [f"{path((DATA, *at))} = {expression.value(value)}" for at, value in resolved.sets.items()]
+        sets += [expression.added((DATA, *at), amount) for at, amount in resolved.adds.items()]
+        removes = [path((DATA, *at)) for at in resolved.removes]
+        conditions = [expression.alive(write.entity, write.now), expression.of_type((DATA,), "M")]
+        conditions += [expression.of_type((DATA, *at), "M") for at in resolved.maps]
+        conditions += [expression.empty((DATA, *at)) for at in resolved.absent]
+        conditions += [expression.missing_or_number((DATA, *at)) for at in resolved.adds]
+        if self.changes.touches_index(write.entity):
+            index = write.entity.index_keys(write.ids, self.changes.after(data or {}), self.changes.fields)
+            sets += [f"{path((name,))} = {expression.value(value)}" for name, value in index.items()]
+            removes += [path((name,)) for name in INDEX_ATTRIBUTES.values() if name not in index]
+            locked = self.seen or old
+        if locked is not None:
+            conditions.append(expression.unchanged(locked))
+        if self.lease is not None:
+            conditions.append(expression.same((LEASE_ID,), {"S": self.lease}))
+            removes += [path((name,)) for name in (LEASE_ID, LEASE_UNTIL)]
+        sets.append(f"{path((UPDATED_AT,))} = {expression.value({'N': str(write.now)})}")
+        sets.append(f"{path((WRITE_ID,))} = {expression.value({'S': write.write_id})}")
+        change, condition = update_expression(sets, removes), " AND ".join(conditions)
+        limits.check_expressions(write.operation, write.key, update=change, condition=condition)
+        members = write.members(expression, condition, UpdateExpression=change)
+        return Prepared(write, "UpdateItem", members, self.anew, once=locked is not None or self.lease is not None)
+
+    def _resolved(self, old: Row | None) -> tuple[WireMap | None, Resolved]:
+        """Give Data as it was last seen, and what to send on it."""
+        stored = None if old is None or DATA not in old else old[DATA].M
+        if old is not None and stored is None:
+            reason = "Data is no map in the stored item; save() it whole"
+            raise InvalidItemError(self.write.operation, self.write.key, reason, fields=(DATA,))
+        data = None if stored is None else plain_row(stored)
+        try:
+            resolved = self.changes.resolve(data)
+        except CodecError as error:
+            raise InvalidItemError(self.write.operation, self.write.key, str(error), fields=error.fields) from None
+        limits.check_values(self.write.operation, self.write.key, resolved.sets)
+        return data, resolved
