@@ -31,7 +31,8 @@ def transaction(operation_id: str | None = None) -> Transaction:
 
     Args:
         operation_id: Makes it apply exactly once, however often the same block runs with it: an item in the partition of the
-            first operation's user says for 30 days that it was applied. Then nothing is written, and *applied* is False.
+            first operation's user says for 30 days that it was applied. Then nothing is written, and *applied* is False. Begin
+            the block with the same user each time.
 
     Raises:
         TransactionCanceledError: Some operations were refused; *reasons* has theirs. Nothing was written.

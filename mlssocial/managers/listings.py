@@ -123,7 +123,7 @@ class ListingManager(EntityManager["Listing", ListingData]):
 
         For each copy: one read, and one or more transactions at twice the capacity of their writes. Where the status leaves the
         market all posts of its user are read consistently, before each transaction and once more at the end: the index of
-        posts by listing may not show one that was just published.
+        posts by listing may not show one that was just published. Each of these rounds has a deadline of its own.
 
         Args:
             mls_provider: The feed.

@@ -90,7 +90,7 @@ class PerformanceMetricsManager(EntityManager["PerformanceMetrics", PerformanceM
             platform: Where it was seen, shared or asked about.
             operation_id: Makes it count once, however often it is sent with the same id within 30 days: the change goes in a
                 transaction with the ledger's item, which costs four times the capacity, and the day is read again.
-            counters: What to add to each; any name but ``operation_id``.
+            counters: What to add to each; any name but those of this method's arguments.
 
         Raises:
             InvalidItemError: A counter is no number, or none was given, or the operation_id was used for something else.
