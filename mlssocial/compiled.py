@@ -52,6 +52,10 @@ class _Kind:
         """Write how content is loaded: *how* is load, of attribute values of any kind, or read, of those of this shape."""
         return self.load.format(x=x, load=how)
 
+    def completed(self, loaded: str) -> str:
+        """Write the check of a list or map of this kind, where what is not of it would come through as None."""
+        return f"load_complete({loaded})" if self.load in {"{x}", "platforms({x}, {x})"} else loaded
+
     def json(self, x: str) -> str:
         """Write the JSON of an attribute value, as a part of an f-string."""
         before, after = _BRACKETS.get(self.member, ("", ""))
@@ -156,8 +160,7 @@ class _Compiler:
 
     def _list(self, inside: Any) -> _Kind:
         kind = self.kind(inside)
-        load = kind.loaded(f"e.{kind.member}", "{load}")
-        loaded = f"[{load} for e in {{x}}]" if load != "e.S" else "load_texts({x})"
+        loaded = kind.completed(f"[{kind.loaded(f'e.{kind.member}', '{load}')} for e in {{x}}]")
         return _Kind("L", loaded, self._dump_all("list", kind.json("e"), "e in values"), list[_value(kind)])  # type: ignore[misc]
 
     def _map(self, inside: Any) -> _Kind:
@@ -168,7 +171,7 @@ class _Compiler:
         entry = f"{{dump_name(k)}}:{kind.json('e')}"
         return _Kind(
             "M",
-            f"{{{{k: {load} for k, e in {{x}}.items()}}}}",
+            kind.completed(f"{{{{k: {load} for k, e in {{x}}.items()}}}}"),
             self._dump_all("dict", entry, "k, e in values.items()"),
             dict[str, _value(kind)],  # type: ignore[misc]  # a type made here
         )
@@ -405,9 +408,11 @@ class RowDecoder:
 
     def __init__(self, payload: type[Payload]) -> None:
         shape = compiled(payload).shape
-        top = _struct("Top", {"S": str, "N": str, "M": shape, "BOOL": bool, "NULL": bool})
+        top = AttributeValue
+        if shape is not None:
+            top = _struct("Top", {"S": str, "N": str, "M": shape, "BOOL": bool, "NULL": bool})
         self._decode = msgspec.json.Decoder(dict[str, top]).decode  # type: ignore[valid-type]  # made here
-        self._tolerant = 0 if shape is not None else float("inf")
+        self._tolerant = 0
 
     def __call__(self, content: bytes | msgspec.Raw) -> Row:
         """Decode one row."""

@@ -60,12 +60,11 @@ def load_day(text: str) -> date | str:
     return text
 
 
-def load_texts(values: list[Any]) -> list[Any]:
-    """Read a list of texts."""
-    texts = [value.S for value in values]
-    if None in texts:
+def load_complete(values: Any) -> Any:
+    """Give a list or a map of single values back, if each of them was of its kind."""
+    if None in (values.values() if type(values) is dict else values):
         raise SurpriseError
-    return texts
+    return values
 
 
 def load_any(value: AttributeValue) -> Any:

@@ -19,7 +19,7 @@ import botocore.session
 import pytest
 from botocore.parsers import JSONParser
 from botocore.serialize import create_serializer
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator
 
@@ -606,9 +606,19 @@ class WithKeys(ListingData):
     by_status: dict[ListingStatus, str] | None = None
 
 
+def test_rows_of_a_payload_that_only_pydantic_reads() -> None:
+    """Rows of a payload with rules of its own are decoded as attribute values of any kind, and load as pydantic says."""
+    stored: dict[str, Any] = {"PK": {"S": "USER#u"}, "Data": {"M": {"status": {"S": "sold"}}}}
+    row = compiled.RowDecoder(WithDefault)(json.dumps(stored).encode())
+    assert plain_row(row) == stored
+    loaded = compiled.load(WithDefault, row["Data"].M or {})
+    assert anatomy(loaded) == anatomy(codec.load(WithDefault, stored["Data"]["M"]))
+
+
 class TestNewFields:
     """Adding a field to a payload needs no second edit."""
 
+    @example({"status": {"S": "sold"}, "labels": {"M": {"facebook": {"N": "0"}}}})
     @given(st.booleans().flatmap(lambda odd: maps(Heated, odd=odd)))
     def test_of_every_kind(self, stored: dict[str, Any]) -> None:
         """New fields of any known kind load and dump as pydantic says, with nothing else to be written for them."""
