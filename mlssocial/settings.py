@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from threading import Lock
 from typing import Any
@@ -68,6 +70,10 @@ class Settings:
         """Whether the table is in the embedded engine."""
         return (self.endpoint_url or "").startswith(LOCAL_PREFIX)
 
+    def shared(self) -> dict[str, Any]:
+        """Give what another process has to be told to work on the same table: no secret, and nothing of who this one is."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _OWN}
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
         """Read ``MLSSOCIAL_*``; an unknown name is refused, so that a typo is not a silent default."""
@@ -78,6 +84,8 @@ class Settings:
         return cls(**{known[name].name: _parsed(name, value) for name, value in given.items() if name in known})
 
 
+# A process has these of its own environment: credentials, and what opens tokens.
+_OWN = frozenset({"profile", "token_keys", "key_provider"})
 # Environment variables of this project that are no settings of the table.
 _OTHERS = frozenset({"MLSSOCIAL_TEST_ENDPOINT_URL"})
 _NUMBERS: Mapping[str, Callable[[str], float]] = {
@@ -97,6 +105,7 @@ def _parsed(name: str, value: str) -> Any:
 
 _lock = Lock()
 _settings: Settings | None = None
+_scope: ContextVar[Settings | None] = ContextVar("mlssocial_settings", default=None)
 
 
 def configure(settings: Settings | None = None, **changes: Any) -> Settings:
@@ -122,7 +131,22 @@ def configure(settings: Settings | None = None, **changes: Any) -> Settings:
 
 def current() -> Settings:
     """Give the settings in force; the environment's where nothing was configured."""
-    return _settings or configure()
+    return _scope.get() or _settings or configure()
+
+
+@contextmanager
+def using(settings: Settings) -> Iterator[None]:
+    """Put settings in force for this context and its copies alone, whatever configure() says meanwhile."""
+    token = _scope.set(settings)
+    try:
+        yield
+    finally:
+        _scope.reset(token)
+
+
+def are_everyones(settings: Settings) -> bool:
+    """Tell whether settings are those of the whole process, and not of one context alone."""
+    return settings is _settings
 
 
 def table_settings() -> Settings:
