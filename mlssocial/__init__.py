@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .entities import SocialPostData as SocialPostData
     from .exceptions import BatchIncompleteError as BatchIncompleteError
     from .exceptions import ConfigurationError as ConfigurationError
+    from .exceptions import ExecutorError as ExecutorError
     from .exceptions import FeedError as FeedError
     from .exceptions import InvalidCursorError as InvalidCursorError
     from .exceptions import InvalidItemError as InvalidItemError
@@ -74,7 +75,7 @@ _HOMES = {
         "SocialConnectionData SocialPostData"
     ),
     "exceptions": (
-        "BatchIncompleteError ConfigurationError FeedError InvalidCursorError InvalidItemError InvalidKeyError "
+        "BatchIncompleteError ConfigurationError ExecutorError FeedError InvalidCursorError InvalidItemError InvalidKeyError "
         "InvalidRecordError ItemAlreadyExistsError ItemNotFoundError MLSSocialError OutcomeUnknownError SkippedRecordError "
         "StaleItemError StoreError TransactionCanceledError UnreadableItemWarning WrongEntityError"
     ),

@@ -16,6 +16,7 @@ Every error that leaves mlssocial.
       BatchIncompleteError                some of a batch was not written                     .unprocessed .result
       OutcomeUnknownError                 nobody can tell whether a write was applied         .operation
       StoreError                          DynamoDB, or the way to it, refused                 .code .request_id
+      ExecutorError(RuntimeError)         a step of a bulk job was not run, or not to its end  .segment
       FeedError(ValueError)               an MLS feed cannot be read
         InvalidRecordError                one record of it has a value that cannot be         .field .reason
         SkippedRecordError                one record of it has no place among the listings    .reason
@@ -180,6 +181,20 @@ class StoreError(MLSSocialError):
         super().__init__(message)
         self.code = code
         self.request_id = request_id
+
+
+class ExecutorError(MLSSocialError, RuntimeError):
+    """
+    An executor could not run a step of a bulk job, or lost it with its worker.
+
+    Attributes:
+        segment: The job's segment.
+    """
+
+    def __init__(self, segment: int, reason: str) -> None:
+        super().__init__(f"segment {segment}: {reason}")
+        self.segment = segment
+        self.reason = reason
 
 
 class FeedError(MLSSocialError, ValueError):
