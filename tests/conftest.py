@@ -21,6 +21,7 @@ from mlssocial.wire import plain_row
 
 ENDPOINT = os.environ.get("MLSSOCIAL_TEST_ENDPOINT_URL")
 ENGINES = ["moto", "embedded", *(["endpoint"] if ENDPOINT else [])]
+TOKEN_KEY = "bWxzc29jaWFsLCBhIGtleSB0aGF0IHRlc3RzIHVzZSE="
 SHARED = Path(__file__).parents[2] / "shared"
 
 # Where a shell started this run in the background SIGINT is ignored, here and in every process that a test starts.
@@ -41,6 +42,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("MLSSOCIAL_TOKEN_KEYS", f"test={TOKEN_KEY}")
     monkeypatch.setattr("mlssocial.settings._settings", None)
 
 
