@@ -38,7 +38,8 @@ LAYERS = [
     {"wire"},
     {"local", "codec"},
     {"settings"},
-    {"entities"},
+    {"entities", "kms"},
+    {"masked"},
     {"keys", "tokens"},
     {"exceptions"},
 ]
