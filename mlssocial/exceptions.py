@@ -15,12 +15,14 @@ Every error that leaves mlssocial.
       WrongEntityError                    another entity is stored under that key             .found
       BatchIncompleteError                some of a batch was not written                     .unprocessed .result
       OutcomeUnknownError                 nobody can tell whether a write was applied         .operation
+      DecryptionError                     a sealed token cannot be opened                     .key_id
       StoreError                          DynamoDB, or the way to it, refused                 .code .request_id
       FeedError(ValueError)               an MLS feed cannot be read
         InvalidRecordError                one record of it has a value that cannot be         .field .reason
         SkippedRecordError                one record of it has no place among the listings    .reason
 
     UnreadableItemWarning(UserWarning)    a row was left out of an iteration
+    PlaintextTokensWarning(UserWarning)   tokens are written in clear text
 
 A message names the operation, the key, the reason and the remedy, and never a token. Errors of botocore and PynamoDB are
 translated in :func:`store_error` and nowhere else.
@@ -137,6 +139,19 @@ class OutcomeUnknownError(ItemError):
     """
 
 
+class DecryptionError(ItemError):
+    """
+    A sealed token cannot be opened: its key is gone, it was altered, or it lies at another place than it was sealed for.
+
+    Attributes:
+        key_id: The key that it is sealed under, as far as it says so.
+    """
+
+    def __init__(self, operation: str, key: tuple[str, str] | None, reason: str, *, key_id: str | None = None) -> None:
+        super().__init__(operation, key, reason)
+        self.key_id = key_id
+
+
 class TransactionCanceledError(MLSSocialError):
     """
     A transaction was refused, and nothing of it was written.
@@ -216,6 +231,10 @@ class SkippedRecordError(FeedError):
 
 class UnreadableItemWarning(UserWarning):
     """An iteration left out a row that cannot be read as its entity; the message names its key."""
+
+
+class PlaintextTokensWarning(UserWarning):
+    """Tokens are written in clear text, since ``allow_plaintext_tokens`` says so and no key is configured."""
 
 
 _REMEDIES: Mapping[str, str] = {

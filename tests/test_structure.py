@@ -36,7 +36,7 @@ LAYERS = [
     {"components", "compiled"},
     {"scalars"},
     {"wire"},
-    {"local", "codec"},
+    {"crypto", "local", "codec"},
     {"settings"},
     {"entities", "kms"},
     {"masked"},
