@@ -184,10 +184,10 @@ class BatchIncompleteError(MLSSocialError):
 
 class StoreError(MLSSocialError):
     """
-    DynamoDB refused, or could not be reached.
+    DynamoDB, or KMS where it holds the tokens' keys, refused or could not be reached.
 
     Attributes:
-        code: DynamoDB's error code, or the name of botocore's exception where no answer came.
+        code: The service's error code, or the name of botocore's exception where no answer came.
         request_id: AWS's id of the request, or None.
     """
 
@@ -251,9 +251,9 @@ _REMEDIES: Mapping[str, str] = {
 }
 
 
-def store_error(operation: str, error: Exception) -> StoreError:
+def store_error(operation: str, error: Exception, *, remedies: Mapping[str, str] = {}) -> StoreError:
     """
-    Translate an exception of botocore or PynamoDB.
+    Translate an exception of botocore or PynamoDB; *remedies*, by code, go before those for DynamoDB.
 
     The caller chains the cause. DynamoDB's own message is kept, since it never repeats a value of ours but for a key's name;
     botocore's message for an unanswered request names the endpoint and nothing else.
@@ -262,7 +262,7 @@ def store_error(operation: str, error: Exception) -> StoreError:
     detail = response.get("Error", {})
     code = detail.get("Code") or type(error).__name__
     reason = detail.get("Message") or str(error)
-    remedy = _REMEDIES.get(code)
+    remedy = remedies.get(code) or _REMEDIES.get(code)
     metadata = response.get("ResponseMetadata", {})
     return StoreError(
         f"{operation}: {code}: {reason}" + (f" ({remedy})" if remedy else ""),

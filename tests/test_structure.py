@@ -38,7 +38,8 @@ LAYERS = [
     {"wire"},
     {"crypto", "local", "codec"},
     {"settings"},
-    {"entities"},
+    {"entities", "kms"},
+    {"masked"},
     {"keys", "tokens"},
     {"exceptions"},
 ]
