@@ -69,7 +69,7 @@ class TestConfigure:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"tabel_name": "x"}, "tabel_name: no such setting; there are connect_timeout"),
+            ({"tabel_name": "x"}, "tabel_name: no such setting; there are allow_plaintext_tokens, connect_timeout"),
             ({"deadline": 0}, "deadline"),
             ({"deadline": "10"}, "deadline"),
             ({"max_pool_connections": True}, "max_pool_connections"),

@@ -39,9 +39,10 @@ LAYERS = [
     {"components", "compiled"},
     {"scalars"},
     {"wire"},
-    {"local", "codec"},
+    {"crypto", "local", "codec"},
     {"settings"},
-    {"entities"},
+    {"entities", "kms"},
+    {"masked"},
     {"keys", "tokens"},
     {"exceptions"},
 ]
