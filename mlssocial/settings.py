@@ -62,7 +62,7 @@ class Settings:
     read_timeout: float = 5.0
     max_pool_connections: int = 16
     transport: str = "direct"
-    token_keys: Mapping[str, Secret] = field(default_factory=dict, hash=False)
+    token_keys: Mapping[str, Any] = field(default_factory=dict, hash=False)
     current_token_key: str | None = None
     token_context: str = "mlssocial"  # noqa: S105  a name that all who share the table know
     key_provider: KeyProvider | None = field(default=None, hash=False)

@@ -7,10 +7,12 @@ import copy
 import json
 import pickle
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -336,6 +338,20 @@ class TestSealing:
         bound_to = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
         raw = base64.b64decode(content)
         assert AESGCM(base64.b64decode(TOKEN_KEY)).decrypt(raw[:12], raw[12:], bound_to) == b"EAAB"
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node runs the documented lines, and is not there")
+@pytest.mark.usefixtures("embedded")
+def test_the_documented_lines_open_it() -> None:
+    """The lines of docs/security.md open what was sealed, and leave clear text as it is."""
+    page = (Path(__file__).parents[1] / "docs" / "security.md").read_text()
+    lines = page.split("```js\n")[1].split("```")[0]
+    stored = seal(Token("EAAB-é"), PLACE).stored
+    keys = f"{{test: Buffer.from({TOKEN_KEY!r}, 'base64')}}"
+    calls = [f"openToken({text!r}, {keys}, {KEY[0]!r}, {KEY[1]!r}, 'accessToken')" for text in (stored, "clear")]
+    code = f"{lines}\nconsole.log(JSON.stringify([{', '.join(calls)}]))"
+    ran = subprocess.run(["node", "-e", code], capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(ran.stdout) == ["EAAB-é", "clear"]
 
 
 def _altered(dice: Any, text: str, alphabet: str, others: list[str]) -> str:
