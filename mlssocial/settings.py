@@ -132,7 +132,7 @@ class Settings:
 
 
 # A process has these of its own environment: credentials, and what opens tokens.
-_OWN = frozenset({"profile", "token_keys", "key_provider"})
+_OWN = frozenset({"profile", "token_keys", "current_token_key", "key_provider"})
 # Environment variables of this project that are no settings of the table.
 _OTHERS = frozenset({"MLSSOCIAL_TEST_ENDPOINT_URL"})
 _NUMBERS: Mapping[str, Callable[[str], float]] = {

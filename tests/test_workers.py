@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from mlssocial.connection import recorded, store
 from mlssocial.settings import current
 from mlssocial.workers import Done, Task, at_hand
 
-from .conftest import ENDPOINT, put_raw
+from .conftest import ENDPOINT, TOKEN_KEY, put_raw
 from .test_audit import drifted, status_of
 
 SEGMENTS = 4
@@ -57,15 +56,13 @@ def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def whoami(segment: int, position: Any) -> Done[tuple[int, Settings]]:
     """Tell where a step runs, and under which settings; its secrets do not travel."""
-    settings = current()
-    public = Settings(**{name: value for name, value in settings.shared().items() if name != "current_token_key"})
-    return Done((os.getpid(), public), None)
+    return Done((os.getpid(), Settings(**current().shared())), None)
 
 
 def key_names(segment: int, position: Any) -> Done[list[str]]:
     """Tell which keys and profile the process has."""
     settings = current()
-    return Done([str(settings.profile), *sorted(getattr(settings, "token_keys", {}))], None)
+    return Done([str(settings.profile), str(settings.sealing_key), *sorted(settings.token_keys)], None)
 
 
 def dies(segment: int, position: Any) -> Done[None]:
@@ -110,6 +107,18 @@ class TestTask:
         assert (settings.table_name, settings.deadline, settings.transport) == ("homes", 7.5, "botocore")
         assert settings.profile is None
 
+    def test_has_the_keys_of_its_own_environment_elsewhere(self, processes: ProcessPoolExecutor, tmp_path: Path) -> None:
+        """In another process a step has that process's keys and profile, whatever its job's own are."""
+        mlssocial.configure(
+            endpoint_url=f"local:{tmp_path / 'homes.db'}",
+            profile="me",
+            token_keys={"k1": TOKEN_KEY, "k2": TOKEN_KEY},
+            current_token_key="k2",
+        )
+        with at_hand(key_names) as task:
+            assert processes.submit(task, 0, None).result().result == ["None", "test", "test"]
+            assert pickled(task)(0, None).result == ["me", "k2", "k1", "k2"]
+
     def test_goes_by_its_own_table_in_a_process_of_many(self, tmp_path: Path) -> None:
         """Steps of several tables in one worker's process each have their own, at the same time."""
         code = """
@@ -140,10 +149,7 @@ print(sorted(seen))
     def test_carries_no_secret(self) -> None:
         """A step's pickle holds neither a key nor a profile, whatever is configured."""
         canary = base64.b64encode(b"canary-canary-canary-canary-cana").decode()
-        secrets: dict[str, Any] = {"profile": "canary"}
-        if "token_keys" in {field.name for field in fields(Settings)}:
-            secrets["token_keys"] = {"k1": canary}
-        mlssocial.configure(table_name="homes", endpoint_url="local:", **secrets)
+        mlssocial.configure(table_name="homes", endpoint_url="local:", profile="canary", token_keys={"k1": canary})
         with at_hand(whoami) as task:
             sent = pickle.dumps(task)
         assert b"homes" in sent
