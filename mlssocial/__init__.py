@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from .rollups import MetricsRow as MetricsRow
     from .settings import Settings as Settings
     from .settings import configure as configure
+    from .tenants import UserManagers as UserManagers
+    from .tenants import for_user as for_user
     from .tokens import Token as Token
     from .transactions import Transaction as Transaction
     from .transactions import transaction as transaction
@@ -84,6 +86,7 @@ _HOMES = {
     "results": "Page Results",
     "rollups": "MetricsRow",
     "settings": "Settings configure",
+    "tenants": "UserManagers for_user",
     "tokens": "Token",
     "transactions": "Transaction transaction",
 }

@@ -19,7 +19,7 @@ LEAVES = {"cli", "local", "reso"}
 LAYERS = [
     {"cli"},
     {"reso", "streams"},
-    {"transactions"},
+    {"transactions", "tenants"},
     {"models"},
     {"managers"},
     {"propagation"},
