@@ -67,6 +67,8 @@ if TYPE_CHECKING:
     from .rollups import MetricsRow as MetricsRow
     from .settings import Settings as Settings
     from .settings import configure as configure
+    from .tenants import UserManagers as UserManagers
+    from .tenants import for_user as for_user
     from .tokens import Token as Token
     from .transactions import Transaction as Transaction
     from .transactions import transaction as transaction
@@ -92,6 +94,7 @@ _HOMES = {
     "results": "Page Results",
     "rollups": "MetricsRow",
     "settings": "Settings configure",
+    "tenants": "UserManagers for_user",
     "tokens": "Token",
     "transactions": "Transaction transaction",
 }

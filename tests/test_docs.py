@@ -11,6 +11,8 @@ import mlssocial
 from mlssocial import reso
 from mlssocial.cli.app import COMMANDS
 
+from .test_iam import FOR_WORKERS
+
 ROOT = Path(__file__).parents[1]
 PAGES = {path.name: path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]}
 EVERYTHING = "\n".join(PAGES.values())
@@ -45,6 +47,12 @@ def test_the_importers_names_exist() -> None:
     """The names of mlssocial.reso in the reference are its own."""
     (line,) = [line for line in PAGES["reference.md"].splitlines() if line.startswith("`mlssocial.reso`")]
     assert all(hasattr(reso, name) for name in re.findall(r"`(\w+)`", line))
+
+
+@pytest.mark.parametrize("method", sorted(FOR_WORKERS))
+def test_what_the_app_role_may_not_is_documented(method: str) -> None:
+    """Each method that needs the worker role stands in the page about security."""
+    assert f"`{method}`" in PAGES["security.md"]
 
 
 @pytest.mark.parametrize("page", sorted(PAGES))

@@ -18,8 +18,8 @@ LEAVES = {"cli", "local", "reso"}
 # Top to bottom: a module imports from the layers below its own, and from its own only where they stand on one line.
 LAYERS = [
     {"cli"},
-    {"reso", "streams"},
-    {"transactions"},
+    {"reso", "streams", "iam"},
+    {"transactions", "tenants"},
     {"models"},
     {"managers"},
     {"propagation"},
