@@ -105,9 +105,7 @@ class _Compiler:
             "dict_get": dict.get,
             "comma": ",".join,
             "set_dict": BaseModel.__dict__["__dict__"].__set__,
-            "set_fields": BaseModel.__dict__["__pydantic_fields_set__"].__set__,
-            "set_extra": BaseModel.__dict__["__pydantic_extra__"].__set__,
-            "set_private": BaseModel.__dict__["__pydantic_private__"].__set__,
+            "get_fields": BaseModel.__dict__["__pydantic_fields_set__"].__get__,
         }
         self.names |= {name: value for name, value in vars(scalars).items() if name.startswith(("load_", "dump_", "quote"))}
 
@@ -199,32 +197,35 @@ def _value(kind: _Kind) -> Any:
 
 
 def _loader(how: str, name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
-    """Write the function that makes a model of a map's attribute values: a dict of any (load), or the model's shape (read)."""
+    """
+    Write the function that makes a model of a map's attribute values: a dict of any (load), or the model's shape (read).
+
+    The set of the fields that are set, and the unknown ones, are left to the payload where they follow from the values.
+    """
     fetch = "dict_get(data, {!r})" if how == "load" else "data.{}"
-    lines = [f"def {how}_{name}(data):", *_whole_map(how, name, model, kinds), "    fields = set(); add = fields.add"]
+    lines = [f"def {how}_{name}(data):", *_whole_map(how, name, model, kinds), "    found = 0; nulls = ()"]
     for number, (field, kind) in enumerate(kinds.items()):
         required = model.model_fields[field].is_required()
         lines += [
             f"    value = {fetch.format(wire_name(model, field))}",
             f"    if value is None: {'raise SurpriseError' if required else f'v{number} = None'}",
             "    else:",
-            f"        add({field!r}); content = value.{kind.member}",
+            f"        {'found += 1; ' if how == 'load' else ''}content = value.{kind.member}",
             f"        if content is not None: v{number} = {kind.loaded('content', how)}",
-            *([] if required else [f"        elif value.NULL: v{number} = None"]),
+            *([] if required else [f"        elif value.NULL: v{number} = None; nulls = (*nulls, {field!r})"]),
             "        else: raise SurpriseError",
         ]
     values = ", ".join(f"{field!r}: v{number}" for number, field in enumerate(kinds))
     unknown = [
-        "    if len(fields) != len(data):",
+        "    if found != len(data):",
         f"        extra = {{k: load_any(e) for k, e in data.items() if k not in known_{name}}}",
-        "        fields.update(extra)",
+        "        made.__pydantic_extra__.update(extra); made.__pydantic_fields_set__.update(extra)",
     ]
     return [
         *lines,
-        f"    made = new({name}); extra = {{}}",
-        f"    set_dict(made, {{{values}}}); set_fields(made, fields); set_private(made, None)",
+        f"    made = new({name}); set_dict(made, {{{values}}})",
+        "    if nulls: made.__pydantic_fields_set__.update(nulls)",
         *(unknown if how == "load" else []),
-        "    set_extra(made, extra)",
         "    return made",
     ]
 
@@ -250,9 +251,7 @@ def _whole_map(how: str, name: str, model: type[BaseModel], kinds: Mapping[str, 
         f"    if {whole}:",
         f"        {found}",
         f"        if {there}:",
-        f"            made = new({name})",
-        f"            set_dict(made, {{{values}}}); set_fields(made, {set(kinds)!r})",
-        "            set_private(made, None); set_extra(made, {})",
+        f"            made = new({name}); set_dict(made, {{{values}}})",
         "            return made",
     ]
 
@@ -262,17 +261,20 @@ def _dumper(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> li
     Write the function that writes a model as JSON: the inside of a map's attribute values.
 
     It asks the set of fields that are set only about those that are None: where the count comes out, the others are in it.
+    Where that set was not made yet, as of a payload that was read and not touched, what is not None is set, and nothing else.
     """
     lines = [
         f"def dump_{name}(payload):",
         f"    if type(payload) is not {name}: raise SurpriseError",
-        "    fields = payload.__pydantic_fields_set__; values = payload.__dict__; more = payload.__pydantic_extra__",
+        "    try: fields = get_fields(payload); more = payload.__pydantic_extra__",
+        "    except AttributeError: fields = more = None",
+        "    values = payload.__dict__",
         *_whole_payload(name, model, kinds),
         "    parts = []; add = parts.append",
     ]
     for field, kind in kinds.items():
         required, wire = model.model_fields[field].is_required(), wire_name(model, field)
-        null = f"""elif {field!r} in fields: add('"{wire}":{{"NULL":true}}')"""
+        null = f"""elif fields is not None and {field!r} in fields: add('"{wire}":{{"NULL":true}}')"""
         lines += [
             f"    value = values[{field!r}]",
             f"""    if value is not None: add(f'"{wire}":{kind.json("value")}')""",
@@ -280,8 +282,9 @@ def _dumper(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> li
         ]
     return [
         *lines,
-        f"    known = len(fields) if not more and fields <= fields_{name} else len(fields & fields_{name})",
-        "    if len(parts) != known: raise SurpriseError",
+        "    if fields is not None:",
+        f"        known = len(fields) if not more and fields <= fields_{name} else len(fields & fields_{name})",
+        "        if len(parts) != known: raise SurpriseError",
         f"    if more: add(dump_extra(more, taken_{name}))",
         "    return comma(parts)",
     ]
@@ -295,7 +298,7 @@ def _whole_payload(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]
     there = " and ".join(f"v{n} is not None" for n in range(len(kinds)))
     entries = ",".join(f'"{wire_name(model, field)}":{kind.json(f"v{n}")}' for n, (field, kind) in enumerate(kinds.items()))
     return [
-        f"    if not more and fields == fields_{name}:",
+        f"    if fields is None or (not more and fields == fields_{name}):",
         f"        {found}",
         f"        if {there}: return f'{entries}'",
     ]
