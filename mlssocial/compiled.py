@@ -129,6 +129,9 @@ class _Compiler:
         for how in ("load", "read"):
             self.source += _loader(how, name, model, kinds)
         self.source += _dumper(name, model, kinds)
+        if len(kinds) <= _SMALL_MODEL:
+            self.source += [line for how in ("load", "read") for line in _list_loader(how, name, model, kinds)]
+            self.source += _list_dumper(name, model, kinds)
         return name
 
     def kind(self, annotation: Any) -> _Kind:
@@ -158,6 +161,9 @@ class _Compiler:
 
     def _list(self, inside: Any) -> _Kind:
         kind = self.kind(inside)
+        if kind.load.startswith("{load}") and len(inside.model_fields) <= _SMALL_MODEL:
+            name = self.models[inside]
+            return _Kind("L", f"{{load}}_all_{name}({{x}})", f"dump_all_{name}({{x}})", list[_value(kind)])  # type: ignore[misc]
         loaded = kind.completed(f"[{kind.loaded(f'e.{kind.member}', '{load}')} for e in {{x}}]")
         return _Kind("L", loaded, self._dump_all("list", kind.json("e"), "e in values"), list[_value(kind)])  # type: ignore[misc]
 
@@ -203,7 +209,8 @@ def _loader(how: str, name: str, model: type[BaseModel], kinds: Mapping[str, _Ki
     The set of the fields that are set, and the unknown ones, are left to the payload where they follow from the values.
     """
     fetch = "dict_get(data, {!r})" if how == "load" else "data.{}"
-    lines = [f"def {how}_{name}(data):", *_whole_map(how, name, model, kinds), "    found = 0; nulls = ()"]
+    whole = _whole_map(how, name, model, kinds, "return made") if len(kinds) <= _SMALL_MODEL else []
+    lines = [f"def {how}_{name}(data):", *whole, "    found = 0; nulls = ()"]
     for number, (field, kind) in enumerate(kinds.items()):
         required = model.model_fields[field].is_required()
         lines += [
@@ -230,10 +237,21 @@ def _loader(how: str, name: str, model: type[BaseModel], kinds: Mapping[str, _Ki
     ]
 
 
-def _whole_map(how: str, name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
+def _list_loader(how: str, name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
+    """Write the function that makes a list of small models: a call for each is what they cost the most."""
+    return [
+        f"def {how}_all_{name}(values):",
+        "    models = []; add = models.append",
+        "    for e in values:",
+        "        data = e.M",
+        *[f"    {line}" for line in _whole_map(how, name, model, kinds, "add(made); continue")],
+        f"        add({how}_{name}(data))",
+        "    return models",
+    ]
+
+
+def _whole_map(how: str, name: str, model: type[BaseModel], kinds: Mapping[str, _Kind], then: str) -> list[str]:
     """Write a shortcut for a small map that has all its fields and no other, as photos mostly do."""
-    if len(kinds) > _SMALL_MODEL:
-        return []
     names = [wire_name(model, field) for field in kinds]
     members = [kind.member for kind in kinds.values()]
     there = " and ".join(f"v{n} is not None" for n in range(len(kinds)))
@@ -252,7 +270,7 @@ def _whole_map(how: str, name: str, model: type[BaseModel], kinds: Mapping[str, 
         f"        {found}",
         f"        if {there}:",
         f"            made = new({name}); set_dict(made, {{{values}}})",
-        "            return made",
+        f"            {then}",
     ]
 
 
@@ -263,15 +281,8 @@ def _dumper(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> li
     It asks the set of fields that are set only about those that are None: where the count comes out, the others are in it.
     Where that set was not made yet, as of a payload that was read and not touched, what is not None is set, and nothing else.
     """
-    lines = [
-        f"def dump_{name}(payload):",
-        f"    if type(payload) is not {name}: raise SurpriseError",
-        "    try: fields = get_fields(payload); more = payload.__pydantic_extra__",
-        "    except AttributeError: fields = more = None",
-        "    values = payload.__dict__",
-        *_whole_payload(name, model, kinds),
-        "    parts = []; add = parts.append",
-    ]
+    whole = _whole_payload(name, model, kinds, "return f'", "'") if len(kinds) <= _SMALL_MODEL else []
+    lines = [f"def dump_{name}(payload):", *_payload_parts(name), *whole, "    parts = []; add = parts.append"]
     for field, kind in kinds.items():
         required, wire = model.model_fields[field].is_required(), wire_name(model, field)
         null = f"""elif fields is not None and {field!r} in fields: add('"{wire}":{{"NULL":true}}')"""
@@ -290,17 +301,40 @@ def _dumper(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> li
     ]
 
 
-def _whole_payload(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
-    """Write the same shortcut for dumping."""
-    if len(kinds) > _SMALL_MODEL:
-        return []
+def _list_dumper(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
+    """Write the function that writes a list of small models."""
+    before, after = """add(f'{{"M":{{""", "}}}}')"
+    whole = _whole_payload(name, model, kinds, before, f"{after}; continue")
+    return [
+        f"def dump_all_{name}(payloads):",
+        "    if type(payloads) is not list: raise SurpriseError",
+        "    parts = []; add = parts.append",
+        "    for payload in payloads:",
+        *[f"    {line}" for line in (*_payload_parts(name), *whole)],
+        f"        {before}{{dump_{name}(payload)}}{after}",
+        "    return comma(parts)",
+    ]
+
+
+def _payload_parts(name: str) -> list[str]:
+    """Write how a payload is taken apart."""
+    return [
+        f"    if type(payload) is not {name}: raise SurpriseError",
+        "    try: fields = get_fields(payload); more = payload.__pydantic_extra__",
+        "    except AttributeError: fields = more = None",
+        "    values = payload.__dict__",
+    ]
+
+
+def _whole_payload(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind], before: str, after: str) -> list[str]:
+    """Write the same shortcut for dumping; *before* and *after* the entries stands what is done with them."""
     found = "; ".join(f"v{n} = values[{field!r}]" for n, field in enumerate(kinds))
     there = " and ".join(f"v{n} is not None" for n in range(len(kinds)))
     entries = ",".join(f'"{wire_name(model, field)}":{kind.json(f"v{n}")}' for n, (field, kind) in enumerate(kinds.items()))
     return [
         f"    if fields is None or (not more and fields == fields_{name}):",
         f"        {found}",
-        f"        if {there}: return f'{entries}'",
+        f"        if {there}: {before}{entries}{after}",
     ]
 
 
