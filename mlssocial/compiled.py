@@ -65,18 +65,14 @@ class _Kind:
 _BRACKETS = {"N": ('"', '"'), "L": ("[", "]"), "M": ("{{", "}}")}
 _SMALL_MODEL = 4
 
-# What occurs in nearly every item needs no call, or no new object.
-_SMALL_NUMBERS = {text: Decimal(text) for text in (*map(str, range(100)), *(f"{n}.5" for n in range(20)))}
-_SMALL_WHOLES = {str(number): number for number in range(3000)}
-
 _SCALARS: list[tuple[Any, _Kind]] = [
     (str, _Kind("S", "{x}", "quote({x})")),
-    (Number, _Kind("N", "small_numbers[{x}] if {x} in small_numbers else load_number({x})", "dump_number({x})")),
+    (Number, _Kind("N", "numbers[{x}]", "number_texts[str({x})] if type({x}) is Decimal else dump_number({x})")),
     (
         Whole,
         _Kind(
             "N",
-            "small_wholes[{x}] if {x} in small_wholes else load_whole({x})",
+            "wholes[{x}]",
             "{x} if type({x}) is int and -1000000 < {x} < 1000000 else dump_whole({x})",
         ),
     ),
@@ -98,8 +94,10 @@ class _Compiler:
         self.names: dict[str, Any] = {
             "SurpriseError": SurpriseError,
             "new": object.__new__,
-            "small_numbers": _SMALL_NUMBERS,
-            "small_wholes": _SMALL_WHOLES,
+            "numbers": scalars.numbers,
+            "wholes": scalars.wholes,
+            "number_texts": scalars.number_texts,
+            "Decimal": Decimal,
             "Token": Token,
             "platforms": Platform._value2member_map_.get,
             "dict_get": dict.get,
