@@ -195,6 +195,27 @@ class Payload(BaseModel):
         protected_namespaces=(),
     )
 
+    if not TYPE_CHECKING:  # as pydantic's own, or mypy would allow any attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """
+            Make what pydantic keeps of a payload beside its values, when it is first asked for.
+
+            Compiled code leaves it out where it follows from the values, as it mostly does: what is not None was set, and there
+            is no unknown field. One that has an extra has a set of fields, too.
+            """
+            if name == "__pydantic_fields_set__":
+                made: Any = {field for field in type(self).model_fields if self.__dict__.get(field) is not None}
+            elif name == "__pydantic_extra__":
+                _ = self.__pydantic_fields_set__
+                made = {}
+            elif name == "__pydantic_private__":
+                made = None
+            else:
+                return super().__getattr__(name)
+            object.__setattr__(self, name, made)
+            return made
+
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """Show what is set. Unknown fields and open maps are another application's, and may hold its secrets."""
         for name, value in super().__repr_args__():
