@@ -25,7 +25,7 @@ LAYERS = [
     {"propagation"},
     {"indexes", "attributes", "results", "table"},
     {"atomic"},
-    {"batch", "audit"},
+    {"batch", "audit", "reseal"},
     {"scans"},
     {"segments"},
     {"workers", "checkpoints"},

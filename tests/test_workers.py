@@ -21,14 +21,15 @@ from click.testing import CliRunner
 from distributed import Client, LocalCluster
 
 import mlssocial
-from mlssocial import AuditReport, ConfigurationError, ExecutorError, Settings, audit_table
+from mlssocial import AuditReport, ConfigurationError, ExecutorError, Settings, audit_table, reseal_tokens
 from mlssocial.cli.app import cli
 from mlssocial.connection import recorded, store
 from mlssocial.settings import current
 from mlssocial.workers import Done, Task, at_hand
 
-from .conftest import ENDPOINT, TOKEN_KEY, put_raw
+from .conftest import ENDPOINT, TOKEN_KEY, get_raw, put_raw
 from .test_audit import drifted, status_of
+from .test_reseal import FACEBOOK, connection, tokens
 
 SEGMENTS = 4
 ITEMS = 60
@@ -119,6 +120,20 @@ class TestTask:
             assert processes.submit(task, 0, None).result().result == ["None", "test", "test"]
             assert pickled(task)(0, None).result == ["me", "k2", "k1", "k2"]
 
+    def test_seals_under_its_jobs_key_or_not_at_all(self, processes: ProcessPoolExecutor, tmp_path: Path) -> None:
+        """A worker whose keys are its job's seals there; one whose current key is another says so, and writes nothing."""
+        mlssocial.configure(endpoint_url=f"local:{tmp_path / 'homes.db'}")
+        mlssocial.create_table()
+        put_raw(connection(accessToken="t"))
+        before = get_raw(*FACEBOOK)
+        here = mlssocial.configure(current(), token_keys={"test": TOKEN_KEY, "k2": TOKEN_KEY}, current_token_key="k2")
+        with pytest.raises(ConfigurationError, match="a worker's current key is test, and the job's is k2; set MLSSOCIAL_"):
+            reseal_tokens(executor=processes)
+        assert get_raw(*FACEBOOK) == before
+        mlssocial.configure(here, current_token_key="test")
+        assert reseal_tokens(executor=processes).resealed == 1
+        assert tokens() == {"accessToken": ("test", "t")}
+
     def test_goes_by_its_own_table_in_a_process_of_many(self, tmp_path: Path) -> None:
         """Steps of several tables in one worker's process each have their own, at the same time."""
         code = """
@@ -181,12 +196,13 @@ class TestProcesses:
 
     def test_an_error_of_the_tables_is_the_same_one(self, processes: ProcessPoolExecutor, tmp_path: Path) -> None:
         """DynamoDB's refusal in a worker is the error that it would be here, and the checkpoint stays."""
-        mlssocial.configure(current(), table_name="nowhere")
+        held = current()
+        mlssocial.configure(held, table_name="nowhere")
         with pytest.raises(mlssocial.StoreError, match="ResourceNotFound") as raised:
             audit_table(executor=processes, checkpoint=tmp_path / "audit.json")
         assert raised.value.code == "ResourceNotFoundException"
         assert (tmp_path / "audit.json").exists()
-        mlssocial.configure(current(), table_name="mlssocial")
+        mlssocial.configure(held)
 
     def test_a_process_that_dies(self, tmp_path: Path) -> None:
         """Where an executor loses its workers the job ends with our error, and goes on from its checkpoint on another one."""
@@ -208,8 +224,14 @@ class TestProcesses:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    """Give a Dask cluster of two worker processes."""
-    with LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None, silence_logs=50) as made:
+    """Give a Dask cluster of two worker processes, with an environment of their own."""
+    environment = {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "MLSSOCIAL_TOKEN_KEYS": f"test={TOKEN_KEY}",
+    }
+    processes: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 2, "processes": True, "env": environment}
+    with LocalCluster(**processes, dashboard_address=None, silence_logs=50) as made:
         yield made
 
 
@@ -237,6 +259,12 @@ class TestDask:
             result = CliRunner().invoke(cli, [*named, "audit", *arguments])
         assert (result.exit_code, f"{ITEMS} drifted: {ITEMS} repaired" in result.output) == (0, True), result.output
         assert [call.operation for call in calls if call.operation == "Scan"] == []
+
+    def test_seals_tokens(self, cluster: LocalCluster) -> None:
+        """A cluster's workers seal tokens under the keys of their own environment."""
+        put_raw(connection(accessToken="t"))
+        assert reseal_tokens(segments=SEGMENTS, executor=address(cluster)).resealed == 1
+        assert tokens() == {"accessToken": ("test", "t")}
 
     def test_a_worker_that_is_killed(self, cluster: LocalCluster, tmp_path: Path) -> None:
         """Of two worker processes one is killed amid its pages: its pages are done by the other, and every item is right."""

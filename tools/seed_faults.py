@@ -194,7 +194,7 @@ SEEDS = (
         "a repair has no version condition",
         "prepare.py",
         """conditions = [expression.alive(entity, write.now), expression.unchanged(seen)]
-    conditions += [expression.same((DATA, name), data.get(name)) for name in entity.index_names]""",
+    conditions += [expression.same(path, value) for path, value in same.items()]""",
         "conditions = [expression.alive(entity, write.now)]",
         ("tests/test_audit.py", "tests/test_drift.py"),
     ),
