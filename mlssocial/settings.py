@@ -13,6 +13,16 @@ from .exceptions import ConfigurationError
 ENVIRONMENT_PREFIX = "MLSSOCIAL_"
 LOCAL_PREFIX = "local:"
 
+INPUT_LIMITS = (
+    "max_input_bytes",
+    "max_feed_bytes",
+    "max_input_depth",
+    "max_input_digits",
+    "max_input_string",
+    "max_input_entries",
+)
+"""The settings that hold JSON from outside within limits."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -32,6 +42,12 @@ class Settings:
         read_timeout: How long one attempt may wait for the next piece of an answer.
         max_pool_connections: How many connections are kept; set it to the number of threads.
         transport: ``direct``, this project's own way for data operations, or ``botocore``.
+        max_input_bytes: How large JSON for one payload may be: see :meth:`Payload.from_json`.
+        max_feed_bytes: How large a feed's line may be, or unzipped the whole of a feed that is not one record a line.
+        max_input_depth: How deep lists and objects of JSON from outside may be nested.
+        max_input_digits: How many digits a number of it may have.
+        max_input_string: How many characters a text of it may have, as they are written.
+        max_input_entries: How many entries a list or object of it may have.
     """
 
     table_name: str = ""
@@ -43,6 +59,12 @@ class Settings:
     read_timeout: float = 5.0
     max_pool_connections: int = 16
     transport: str = "direct"
+    max_input_bytes: int = 1024 * 1024
+    max_feed_bytes: int = 64 * 1024 * 1024
+    max_input_depth: int = 64
+    max_input_digits: int = 400
+    max_input_string: int = 400 * 1024
+    max_input_entries: int = 100_000
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, naming the setting."""
@@ -52,6 +74,8 @@ class Settings:
                 raise ConfigurationError(f"{name}: a number above zero is needed, not {value!r}")
         if not isinstance(self.max_pool_connections, int):
             raise ConfigurationError(f"max_pool_connections: a whole number is needed, not {self.max_pool_connections!r}")
+        for name in INPUT_LIMITS:
+            _check_limit(name, getattr(self, name))
         for name in ("table_name", "region", "endpoint_url", "profile"):
             value = getattr(self, name)
             if not isinstance(value, str) and (value is not None or name == "table_name"):
@@ -85,6 +109,7 @@ _NUMBERS: Mapping[str, Callable[[str], float]] = {
     "MLSSOCIAL_CONNECT_TIMEOUT": float,
     "MLSSOCIAL_READ_TIMEOUT": float,
     "MLSSOCIAL_MAX_POOL_CONNECTIONS": int,
+    **{f"{ENVIRONMENT_PREFIX}{name.upper()}": int for name in INPUT_LIMITS},
 }
 
 
@@ -93,6 +118,11 @@ def _parsed(name: str, value: str) -> Any:
         return _NUMBERS.get(name, str)(value)
     except ValueError:
         raise ConfigurationError(f"{name}: a number is needed, not {value!r}") from None
+
+
+def _check_limit(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{name}: a whole number above zero is needed, not {value!r}")
 
 
 _lock = Lock()

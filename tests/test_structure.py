@@ -37,9 +37,9 @@ LAYERS = [
     {"scalars"},
     {"wire"},
     {"local", "codec"},
-    {"settings"},
     {"entities"},
-    {"keys", "tokens"},
+    {"jsontext"},
+    {"settings", "keys", "tokens"},
     {"exceptions"},
 ]
 
