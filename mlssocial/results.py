@@ -22,7 +22,7 @@ from typing import Any, Generic, TypeVar
 
 from .codec import WireMap
 from .connection import store
-from .exceptions import InvalidCursorError, InvalidItemError, UnreadableItemWarning
+from .exceptions import InvalidCursorError, InvalidItemError, InvalidKeyError, UnreadableItemWarning, shown
 from .expressions import Expression
 from .schema import PK, SK, now_millis
 from .wire import Row, decode_row, invalid_answer
@@ -302,7 +302,7 @@ class Results(Generic[T]):
         queue that is so many for each of its partitions.
         """
         if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0:
-            raise ValueError(f"prefetch: a number of pages is needed, 0 or more, not {prefetch!r}")
+            raise InvalidKeyError("prefetch", f"a number of pages is needed, 0 or more, not {shown(prefetch)}")
         return iter(Results(self._plan, self._load, self._decode, prefetch=prefetch))
 
     def __bool__(self) -> bool:
@@ -317,7 +317,7 @@ class Results(Generic[T]):
             InvalidCursorError: *cursor* was cut or altered, or is another query's.
         """
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise ValueError(f"limit: a whole number above zero is needed, not {limit!r}")
+            raise InvalidKeyError("limit", f"a whole number above zero is needed, not {shown(limit)}")
         after = None if cursor is None else Cursor.decode(self._plan, cursor)
         page: Page[T] = Page([], None, [])
         last: Row = {}
