@@ -311,10 +311,11 @@ def _table() -> str:
 def _resumed(path: Path, new: _State) -> _State | None:
     """Read the checkpoint, None where there is none; ConfigurationError if it is another audit's than the *new* one."""
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=_State)
+        with path.open("rb") as file:
+            found = msgspec.json.decode(file.read(store().settings.max_file_bytes), type=_State)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{path}: it cannot be read as an audit's checkpoint ({error}); name another file") from None
     for name in ("format", "table", "segments", "repair"):
         was, now = getattr(found, name), getattr(new, name)

@@ -69,13 +69,13 @@ def parse(body: object, limits: Settings, number: Number) -> Any:
     return values[0]
 
 
-def parse_each(text: str, limits: Settings, number: Number | None = None) -> Iterator[Any]:
+def parse_each(text: str, limits: Settings, number: Number = str) -> Iterator[Any]:
     """
     Parse the values that stand one after the other in a text, whatever its size and whatever its characters.
 
-    Without a *number* numbers stay text. InputError as for :func:`parse`.
+    Unless *number* makes something else of them, numbers stay text. InputError as for :func:`parse`.
     """
-    _check(text, limits, number)
+    _check(text, limits)
     decoder, at = _decoder(number), 0
     while (at := _after_blanks(text, at)) < len(text):
         try:
@@ -86,6 +86,8 @@ def parse_each(text: str, limits: Settings, number: Number | None = None) -> Ite
             raise InputError(f"{error} is given twice in one object", text, _second(text, error.name)) from None
         except RecursionError:
             raise InputError("nested deeper than there is room for on the stack", text, at) from None
+        except ValueError as error:
+            raise InputError(str(error), text, _refused(text, number)) from None
         yield value
 
 
@@ -114,56 +116,42 @@ def _after_blanks(text: str, at: int) -> int:
 # --- Limits ----------------------------------------------------------------------------------------------------------
 
 
-def _check(text: str, limits: Settings, number: Number | None) -> None:
-    """Walk over a text, from one mark of its structure to the next; what is no JSON is left to the decoder."""
-    careful = number is not None or "NaN" in text or "Infinity" in text
-    short = 0 if careful else min(limits.max_input_digits, limits.max_input_string)  # nothing in so little passes a limit
+def _check(text: str, limits: Settings) -> None:
+    """Walk over a text, from one mark of its structure to the next, as far as the decoder can come."""
+    short = min(limits.max_input_digits, limits.max_input_string)  # nothing in so little text passes a limit
     deepest, most = limits.max_input_depth, limits.max_input_entries
     outer: list[int] = []  # how many commas there were in the lists and objects around this one
     commas = last = 0
     for token in _MARK.finditer(text):
         if token.end() - last > short:
-            _check_between(text, last, token.end(), limits, number)
+            _check_between(text, last, token.end(), limits)
         last, mark = token.end(), token[1]
-        if mark == ",":
-            commas += 1
-            if commas >= most:
-                raise InputError(f"a list or object of more than {most:,} entries (max_input_entries)", text, last - 1)
-        elif mark in "[{" and mark:
+        if mark and mark in "[{":
             outer.append(commas)
             commas = 0
             if len(outer) > deepest:
                 raise InputError(f"nested deeper than {deepest:,} levels (max_input_depth)", text, last - 1)
-        elif outer:
+        elif not outer:  # the end, or no JSON
+            return
+        elif mark == ",":
+            commas += 1
+            if commas >= most:
+                raise InputError(f"a list or object of more than {most:,} entries (max_input_entries)", text, last - 1)
+        else:
             commas = outer.pop()
 
 
-def _check_between(text: str, start: int, end: int, limits: Settings, number: Number | None) -> None:
+def _check_between(text: str, start: int, end: int, limits: Settings) -> None:
     """Check the strings and numbers between two marks."""
-    longest = limits.max_input_string
+    longest, most = limits.max_input_string, limits.max_input_digits
     for token in _TOKEN.finditer(text, start, end):
-        if text[token.start()] == '"':
-            wrong = f"a string of more than {longest:,} characters (max_input_string)" if len(token[0]) - 2 > longest else ""
-        else:
-            wrong = _wrong(token[0], limits.max_input_digits, number)
-        if wrong:
-            raise InputError(wrong, text, token.start())
-
-
-def _wrong(word: str, most: int, number: Number | None) -> str:
-    """Say what is wrong with a number."""
-    if "NaN" in word or "Infinity" in word:
-        return "not JSON: NaN and Infinity are no numbers"
-    if word[0] not in "-0123456789":
-        return ""
-    if len(word) > most and sum(map(str.isdigit, word)) > most:
-        return f"a number of more than {most:,} digits (max_input_digits)"
-    try:
-        if number is not None:
-            number(word)
-    except ValueError as error:
-        return str(error)
-    return ""
+        word = token[0]
+        if word[0] == '"':
+            if len(word) - 2 > longest:
+                reason = f"a string of more than {longest:,} characters (max_input_string)"
+                raise InputError(reason, text, token.start())
+        elif len(word) > most and sum(map(str.isdigit, word)) > most:
+            raise InputError(f"a number of more than {most:,} digits (max_input_digits)", text, token.start())
 
 
 def _check_escapes(text: str) -> None:
@@ -176,7 +164,7 @@ def _check_escapes(text: str) -> None:
                 raise InputError(_SURROGATE, text, token.start()) from None
 
 
-# --- Names that are given twice --------------------------------------------------------------------------------------
+# --- What the decoder refuses, and where ------------------------------------------------------------------------------
 
 
 class _TwiceError(ValueError):
@@ -208,6 +196,24 @@ def _second(text: str, name: str) -> int:
     return token.start()
 
 
+def _constant(word: str) -> Any:
+    raise ValueError(f"not JSON: {word.removeprefix('-')} is no number")
+
+
+def _refused(text: str, number: Number) -> int:
+    """Find the first number that is refused; there is one."""
+    for token in _TOKEN.finditer(text):
+        word = token[0]
+        try:
+            if word.removeprefix("-").startswith(("NaN", "Infinity")):
+                break
+            if word[0] in "-0123456789":
+                number(word)
+        except ValueError:
+            break
+    return token.start()
+
+
 @cache
-def _decoder(number: Number | None) -> json.JSONDecoder:
-    return json.JSONDecoder(parse_float=number or str, parse_int=number or str, object_pairs_hook=_object)
+def _decoder(number: Number) -> json.JSONDecoder:
+    return json.JSONDecoder(parse_float=number, parse_int=number, parse_constant=_constant, object_pairs_hook=_object)

@@ -24,6 +24,7 @@ from .codec import WireMap
 from .connection import store
 from .exceptions import InvalidCursorError, InvalidItemError, InvalidKeyError, UnreadableItemWarning, shown
 from .expressions import Expression
+from .keys import MAX_PARTITION_KEY_BYTES, MAX_SORT_KEY_BYTES
 from .schema import PK, SK, now_millis
 from .wire import Row, decode_row, invalid_answer
 
@@ -194,7 +195,9 @@ class Cursor:
             intact = _checksum(plan, content) == raw[:_CHECKSUM_BYTES]
             keys = json.loads(content) if intact else []
             fits = isinstance(keys, list) and len(keys) == (4 if plan.index else 2)
-            fits = fits and all(isinstance(key, str) and key.encode() for key in keys)
+            fits = fits and all(
+                isinstance(key, str) and 0 < len(key.encode()) <= most for key, most in zip(keys, _LONGEST * 2, strict=False)
+            )
         except (binascii.Error, ValueError, RecursionError):
             fits = False
         if fits:
@@ -208,6 +211,7 @@ class Cursor:
 
 _CHECKSUM_BYTES = 9
 _MAX_CURSOR = 10_000  # four keys of DynamoDB's length in base64
+_LONGEST = (MAX_PARTITION_KEY_BYTES, MAX_SORT_KEY_BYTES)
 
 
 def _checksum(plan: Plan, content: bytes) -> bytes:

@@ -15,7 +15,7 @@ LOCAL_PREFIX = "local:"
 
 INPUT_LIMITS = (
     "max_input_bytes",
-    "max_feed_bytes",
+    "max_file_bytes",
     "max_input_depth",
     "max_input_digits",
     "max_input_string",
@@ -43,7 +43,8 @@ class Settings:
         max_pool_connections: How many connections are kept; set it to the number of threads.
         transport: ``direct``, this project's own way for data operations, or ``botocore``.
         max_input_bytes: How large JSON for one payload may be: see :meth:`Payload.from_json`.
-        max_feed_bytes: How large a feed's line may be, or unzipped the whole of a feed that is not one record a line.
+        max_file_bytes: How much of a file is held at once: a line of a feed, the whole of one that is not one record a line,
+            unzipped, or an audit's checkpoint.
         max_input_depth: How deep lists and objects of JSON from outside may be nested.
         max_input_digits: How many digits a number of it may have.
         max_input_string: How many characters a text of it may have, as they are written.
@@ -60,7 +61,7 @@ class Settings:
     max_pool_connections: int = 16
     transport: str = "direct"
     max_input_bytes: int = 1024 * 1024
-    max_feed_bytes: int = 64 * 1024 * 1024
+    max_file_bytes: int = 64 * 1024 * 1024
     max_input_depth: int = 64
     max_input_digits: int = 400
     max_input_string: int = 400 * 1024

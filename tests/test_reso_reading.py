@@ -10,7 +10,6 @@ import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from decimal import Decimal
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -331,7 +330,7 @@ class TestDamage:
     @pytest.mark.parametrize("packed", [bytes, gzip.compress])
     def test_a_long_line(self, packed: Callable[[bytes], bytes]) -> None:
         """A line that passes the limit on what is held at once is passed over, and reported; so no line is held whole."""
-        configure(max_feed_bytes=100)
+        configure(max_file_bytes=100)
         texts = [
             b'{"k": 1}',
             b'"' + b"x" * 10_000_000,
@@ -345,7 +344,7 @@ class TestDamage:
         records = read(content)
         held = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        long, none = "more than 100 bytes at once (max_feed_bytes)", "a JSON object is needed"
+        long, none = "more than 100 bytes at once (max_file_bytes)", "a JSON object is needed"
         assert [(record.position, record.problem) for record in records] == [
             (1, None), (2, long), (3, None), (4, none), (5, long), (6, None),
         ]  # fmt: skip
@@ -353,22 +352,21 @@ class TestDamage:
 
     def test_a_page_without_end(self) -> None:
         """A feed that is read whole, or whose first line does not end, is read as far as the limit and no further."""
-        configure(max_feed_bytes=10_000)
+        configure(max_file_bytes=10_000)
         assert len(read(pretty(page(*[{"ListingKey": f"{number:03d}"} for number in range(100)])))) == 100
         for line in (b'{"value": [\n', b"["):
             feed = Endless(line)
-            with pytest.raises(FeedError, match=r"a stream: line 1: more than 10,000 bytes at once \(max_feed_bytes\)"):
+            with pytest.raises(FeedError, match=r"a stream: line 1: more than 10,000 bytes at once \(max_file_bytes\)"):
                 list(read_records(feed))
             assert feed.given < 30_000
 
-    @pytest.mark.parametrize("text", [b"[" + b" " * 100_000_000, b"\n" * 300_000], ids=["one line", "blank lines"])
-    def test_a_bomb(self, text: bytes) -> None:
+    def test_a_bomb(self) -> None:
         """What is small when it is zipped and large when it is not takes no more memory than the limit."""
-        configure(max_feed_bytes=1_000_000)
-        packed = gzip.compress(text)
+        configure(max_file_bytes=1_000_000)
+        packed = gzip.compress(b"[" + b" " * 100_000_000)
         tracemalloc.start()
-        with suppress(FeedError):
-            assert read(packed) == []
+        with pytest.raises(FeedError, match="max_file_bytes"):
+            read(packed)
         held = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert len(packed) < 200_000

@@ -2,7 +2,7 @@
 A feed's file into records: RESO Web API pages, Spark bodies, arrays, single records and NDJSON, each also gzipped.
 
 Numbers stay the text that they are in the file, so that none is rounded, and none is expensive. Where records come one a line,
-lines are read one by one; anything else is read whole. Either is held to the settings ``max_feed_bytes`` and ``max_input_*``.
+lines are read one by one; anything else is read whole. Either is held to the settings ``max_file_bytes`` and ``max_input_*``.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _values(file: BinaryIO, name: str, limits: Settings) -> Iterator[_Value]:
     A first line that is JSON by itself means that each line is; so does one that no further line can mend, if the next is an
     object. Else the file is one text.
     """
-    numbered = _lines(file, limits.max_feed_bytes)
+    numbered = _lines(file, limits.max_file_bytes)
     number, line = next(numbered, (1, b""))
     found = _line(number, line, limits)
     if found and (broken := found[-1].problem):
@@ -140,7 +140,7 @@ def _values(file: BinaryIO, name: str, limits: Settings) -> Iterator[_Value]:
         following = _line(after, second, limits)
         if not following or following[-1].problem or not isinstance(following[0].value, dict):
             head = line + second
-            rest = file.read(max(0, limits.max_feed_bytes + 1 - len(head)))
+            rest = file.read(max(0, limits.max_file_bytes + 1 - len(head)))
             yield from _text(head + rest, number, name, limits)
             return
         found += following
@@ -181,8 +181,8 @@ def _line(number: int, line: bytes, limits: Settings) -> list[_Value]:
 
 
 def _held(content: bytes, limits: Settings) -> bytes:
-    if len(content) > limits.max_feed_bytes:
-        reason = f"more than {limits.max_feed_bytes:,} bytes at once (max_feed_bytes)"
+    if len(content) > limits.max_file_bytes:
+        reason = f"more than {limits.max_file_bytes:,} bytes at once (max_file_bytes)"
         raise InputError(reason, at=len(content))  # at its end: what follows a first line need not be looked for
     return content
 
