@@ -18,7 +18,7 @@ from types import UnionType
 from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from pydantic import BaseModel, Strict
+from pydantic import BaseModel, FailFast, Strict
 
 from . import codec, scalars
 from .codec import WireMap, wire_name
@@ -139,7 +139,7 @@ class _Compiler:
                 return kind
         if get_origin(annotation) is Annotated:
             inside, *rules = get_args(annotation)
-            if any(not isinstance(rule, Strict) for rule in rules):
+            if any(not isinstance(rule, Strict | FailFast) for rule in rules):
                 raise OwnRulesError
             return self.kind(inside)
         if get_origin(annotation) is list:
@@ -163,7 +163,7 @@ class _Compiler:
             name = self.models[inside]
             return _Kind("L", f"{{load}}_all_{name}({{x}})", f"dump_all_{name}({{x}})", list[_value(kind)])  # type: ignore[misc]
         loaded = kind.completed(f"[{kind.loaded(f'e.{kind.member}', '{load}')} for e in {{x}}]")
-        return _Kind("L", loaded, self._dump_all("list", kind.json("e"), "e in values"), list[_value(kind)])  # type: ignore[misc]
+        return _Kind("L", loaded, self._dump_all("list", kind, kind.json("e"), "e in values"), list[_value(kind)])  # type: ignore[misc]
 
     def _map(self, inside: Any) -> _Kind:
         if inside is Any:
@@ -174,16 +174,17 @@ class _Compiler:
         return _Kind(
             "M",
             kind.completed(f"{{{{k: {load} for k, e in {{x}}.items()}}}}"),
-            self._dump_all("dict", entry, "k, e in values.items()"),
+            self._dump_all("dict", kind, entry, "k, e in values.items()"),
             dict[str, _value(kind)],  # type: ignore[misc]  # a type made here
         )
 
-    def _dump_all(self, kind: str, entry: str, each: str) -> str:
-        """Write a function for the entries of a list or a map, and give the call of it."""
-        name = f"dump_{kind}{len(self.source)}"
+    def _dump_all(self, holder: str, kind: _Kind, entry: str, each: str) -> str:
+        """Write a function for the entries of a list or a map, as many as an item may hold, and give the call of it."""
+        name = f"dump_{holder}{len(self.source)}"
+        most = codec.MAX_ITEM_BYTES // (4 if kind.member == "M" else 1)  # an entry takes one byte, and a map three
         self.source += [
             f"def {name}(values):",
-            f"    if type(values) is not {kind}: raise SurpriseError",
+            f"    if type(values) is not {holder} or len(values) > {most}: raise SurpriseError",
             f"    return comma([f'{entry}' for {each}])",
         ]
         return f"{name}({{x}})"

@@ -26,6 +26,7 @@ from .exceptions import (
     ItemNotFoundError,
     StaleItemError,
     WrongEntityError,
+    clipped,
 )
 from .expressions import Expression, not_expired, update_expression
 from .schema import (
@@ -322,8 +323,10 @@ class Write(NamedTuple):
         return {**head, DATA: {"M": data.json}}
 
     def _measure(self, data: WireMap, head: WireMap) -> None:
-        if (size := item_size({**head, DATA: {"M": data}})) > MAX_ITEM_BYTES:
-            largest = max(data, key=lambda name: item_size({name: data[name]}))
+        sizes = {name: item_size({name: value}) for name, value in data.items()}
+        # An entry of a map takes one byte beside its name and value.
+        if (size := item_size({**head, DATA: {"M": {}}}) + sum(sizes.values()) + len(sizes)) > MAX_ITEM_BYTES:
+            largest = clipped(max(sizes, key=lambda name: sizes[name]))
             reason = f"{size:,} bytes, and DynamoDB takes {MAX_ITEM_BYTES:,}; the largest field is {largest}"
             raise InvalidItemError(self.operation, self.key, reason, fields=(largest,))
 
@@ -457,6 +460,7 @@ class _Update:
         sets.append(f"{path((WRITE_ID,))} = {expression.value({'S': write.write_id})}")
         change, condition = update_expression(sets, removes), " AND ".join(conditions)
         limits.check_expressions(write.operation, write.key, update=change, condition=condition)
+        limits.check_names(write.operation, write.key, expression.names)
         members = write.members(expression, condition, UpdateExpression=change)
         return Prepared(write, "UpdateItem", members, self.anew, once=locked is not None or self.lease is not None)
 

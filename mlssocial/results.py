@@ -22,8 +22,9 @@ from typing import Any, Generic, TypeVar
 
 from .codec import WireMap
 from .connection import store
-from .exceptions import InvalidCursorError, InvalidItemError, UnreadableItemWarning
+from .exceptions import InvalidCursorError, InvalidItemError, InvalidKeyError, UnreadableItemWarning, shown
 from .expressions import Expression
+from .keys import MAX_PARTITION_KEY_BYTES, MAX_SORT_KEY_BYTES
 from .schema import PK, SK, now_millis
 from .wire import Row, decode_row, invalid_answer
 
@@ -194,7 +195,9 @@ class Cursor:
             intact = _checksum(plan, content) == raw[:_CHECKSUM_BYTES]
             keys = json.loads(content) if intact else []
             fits = isinstance(keys, list) and len(keys) == (4 if plan.index else 2)
-            fits = fits and all(isinstance(key, str) and key.encode() for key in keys)
+            fits = fits and all(
+                isinstance(key, str) and 0 < len(key.encode()) <= most for key, most in zip(keys, _LONGEST * 2, strict=False)
+            )
         except (binascii.Error, ValueError, RecursionError):
             fits = False
         if fits:
@@ -208,6 +211,7 @@ class Cursor:
 
 _CHECKSUM_BYTES = 9
 _MAX_CURSOR = 10_000  # four keys of DynamoDB's length in base64
+_LONGEST = (MAX_PARTITION_KEY_BYTES, MAX_SORT_KEY_BYTES)
 
 
 def _checksum(plan: Plan, content: bytes) -> bytes:
@@ -302,7 +306,7 @@ class Results(Generic[T]):
         queue that is so many for each of its partitions.
         """
         if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0:
-            raise ValueError(f"prefetch: a number of pages is needed, 0 or more, not {prefetch!r}")
+            raise InvalidKeyError("prefetch", f"a number of pages is needed, 0 or more, not {shown(prefetch)}")
         return iter(Results(self._plan, self._load, self._decode, prefetch=prefetch))
 
     def __bool__(self) -> bool:
@@ -317,7 +321,7 @@ class Results(Generic[T]):
             InvalidCursorError: *cursor* was cut or altered, or is another query's.
         """
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise ValueError(f"limit: a whole number above zero is needed, not {limit!r}")
+            raise InvalidKeyError("limit", f"a whole number above zero is needed, not {shown(limit)}")
         after = None if cursor is None else Cursor.decode(self._plan, cursor)
         page: Page[T] = Page([], None, [])
         last: Row = {}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from .codec import decode, encode, native, number_text
+from .codec import MAX_NAME_BYTES, check_bounds, decode, encode, native, number_text
 from .entities import EPOCH, MILLISECOND, parse_number
 from .tokens import Token
 from .wire import AttributeValue, Row, plain
@@ -161,7 +161,7 @@ def dump_token(value: Any) -> str:
 
 def dump_name(value: Any) -> str:
     """Write a name in an open map, quoted."""
-    if not value:
+    if not value or len(value) > MAX_NAME_BYTES // 4:
         raise SurpriseError
     return quote(value)
 
@@ -170,6 +170,7 @@ def dump_open_map(values: Any) -> str:
     """Write what stands in a map of anything; one that is nested so deep that its place matters is a surprise."""
     if type(values) is not dict:
         raise SurpriseError
+    check_bounds(values)
     data = encode(native(values), _DEEPEST_OPEN_MAP)["M"]
     return msgspec.json.encode(data)[1:-1].decode()
 

@@ -30,7 +30,7 @@ from .entities import (
     SocialConnectionData,
     SocialPostData,
 )
-from .exceptions import InvalidItemError, InvalidKeyError
+from .exceptions import InvalidItemError, InvalidKeyError, shown
 from .tokens import MASK, Token, is_sealed
 from .wire import Row, decode_row, encoded, plain, plain_row
 
@@ -187,7 +187,8 @@ class Entity(Generic[D]):
                 missing[name] = _as_field(getattr(of_key, part), part)
             elif not _same(value, getattr(of_key, part), part):
                 wire = wire_name(self.payload, name)
-                reason = f"{wire} is {native(value)!r} in the payload; the key says {_repeated(getattr(of_key, part), part)!r}"
+                in_key = _repeated(getattr(of_key, part), part)
+                reason = f"{wire} is {shown(native(value))} in the payload; the key says {shown(in_key)}"
                 raise InvalidItemError(operation, key, reason, fields=(wire,))
         return payload.model_copy(update=missing) if missing else payload
 

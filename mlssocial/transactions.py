@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self
 from . import changes, prepare
 from .atomic import Key, Operation, apply, check_room
 from .codec import WireMap
-from .exceptions import ConfigurationError, InvalidItemError
+from .exceptions import ConfigurationError, InvalidItemError, shown
 from .prepare import Prepared
 from .schema import Entity
 
@@ -127,7 +127,7 @@ def _arguments(verb: str, model: Any, args: tuple[Any, ...], kwargs: dict[str, A
     """Take the arguments of a manager's method apart: the entity, its ids, and the others by name."""
     entity = getattr(model, "entity", None)
     if not isinstance(entity, Entity):
-        raise InvalidItemError(f"{verb} item", None, f"one of the five entities' models comes first, not {model!r}")
+        raise InvalidItemError(f"{verb} item", None, f"one of the five entities' models comes first, not {shown(model)}")
     given = inspect.signature(getattr(model.objects, verb)).bind(*args, **kwargs).arguments
     return entity, tuple(given[name] for name in entity.id_names), given
 

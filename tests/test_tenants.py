@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import inspect
+import json
+import re
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from functools import partial
+from random import Random
 from typing import Any
 
 import pytest
@@ -18,17 +27,28 @@ from mlssocial import (
     Listing,
     ListingData,
     MLSConnection,
+    MLSConnectionData,
+    MLSSocialError,
     PerformanceMetrics,
+    PerformanceMetricsData,
+    Results,
     SocialConnection,
+    SocialConnectionData,
     SocialPost,
     SocialPostData,
+    UserManagers,
     for_user,
+    keys,
 )
-from mlssocial.connection import recorded
+from mlssocial.connection import recorded, store
+from mlssocial.entities import Payload
 from mlssocial.managers import Manager
+from mlssocial.results import Guard, Plan
+from mlssocial.wire import decode_row, plain_row
 
-from .conftest import get_raw
+from .conftest import Tally, get_raw, put_raw
 from .doors import CALLS, DAY, FIGURES, HOME, LATE, MANAGERS, fill, finished, methods
+from .test_results import limited
 
 ELSEWHERE: dict[str, str] = {}
 """Methods of the managers that the door does not have, and why; there are none."""
@@ -336,3 +356,446 @@ def items_in(answer: Any) -> Iterator[Item]:
     elif isinstance(answer, list | tuple) or hasattr(answer, "items"):
         for one in getattr(answer, "items", answer):
             yield from items_in(one)
+
+
+# --- Tenants, interleaved --------------------------------------------------------------------------------------------
+
+
+def beside(user: str) -> str:
+    """Give an id that begins as another does, and whose work lies in the same partition of every queue."""
+    return next(one for n in range(1_000) if keys.shard(one := f"{user}{n}") == keys.shard(user))
+
+
+POPULATIONS = [
+    ("u1", beside("u1"), "u1 "),
+    ("u", "u1", "U1"),
+    ("é", "e\u0301", beside("é")),
+    ("*", "u*", beside("*")),
+    ("USER", beside("USER"), "USER "),
+    ("0", "00", beside("0")),
+]
+"""Users whose ids are easily taken for each other's."""
+
+STATUSES = ("active", "pending", "sold", "expired")
+DAYS = ("2024-01-01", "2024-01-02", "2024-02-01")
+KEYS: dict[str, list[Any]] = {
+    "listings": ["l", "l1", "l11", "u", "u1", "U1"],
+    "mls_connections": ["c", "u1"],
+    "social_connections": ["facebook", "U1"],
+    "posts": ["p", "p1", "p11", "u", "u1", "U1"],
+    "metrics": [(listing, day) for listing in ("l", "u1") for day in DAYS],
+}
+"""The ids that each user's items may have, the same for all of them."""
+
+PAYLOADS: dict[str, type[Payload]] = {
+    "listings": ListingData,
+    "mls_connections": MLSConnectionData,
+    "social_connections": SocialConnectionData,
+    "posts": SocialPostData,
+    "metrics": PerformanceMetricsData,
+}
+CHANGES: dict[str, dict[str, Any]] = {
+    "listings": {"price": 1},
+    "mls_connections": {"agent_id": "a"},
+    "social_connections": {"platform_username": "a"},
+    "posts": {"content": "a"},
+    "metrics": {"views": 1},
+}
+WORK: dict[str, dict[str, Any]] = {
+    "claim": {"seconds": 0.01},
+    "extend": {"seconds": 0.01},
+    "release": {},
+    "complete": {},
+    "refresh_tokens": {"access_token": "t", "expires_at": LATE},
+}
+"""What the methods of queues take beside an item."""
+
+
+class Tenants:
+    """
+    Users on one table, each of whose calls is looked at for anything of another's.
+
+    Every item says in its data whose it is. Calls go by the door or by the manager, and iterations of one user go on while
+    others call. Another application puts items of one user under another's index keys.
+    """
+
+    def __init__(self, users: tuple[str, ...], seed: int, *, prefetch: bool) -> None:
+        self.users = users
+        self.random = Random(seed)  # noqa: S311  no secret
+        self.prefetch = 2 if prefetch else 0
+        self.held: dict[str, list[Any]] = {user: [] for user in users}
+        self.cursors: dict[str, list[tuple[str, str, dict[str, Any], str]]] = {user: [] for user in users}
+        self.open: list[tuple[str, Iterator[Any]]] = []
+        self.tried: Counter[str] = Counter()
+        for user in users:
+            for door, ids in KEYS.items():
+                MANAGERS[door].save_many([self.item(user, door, one) for one in ids])
+
+    def run(self, calls: int) -> None:
+        """Let the users call in turn, as chance has it."""
+        actions = (
+            [self.write] * 6 + [self.read] * 2 + [self.query] * 8 + [self.attack] * 3 + [self.go_on] * 3 + [self.meddle] * 3
+        )
+        for number in range(calls):
+            user, action = self.random.choice(self.users), self.random.choice(actions)
+            try:
+                action(user)
+            except BaseException as error:
+                error.add_note(f"call {number} of {user!r}, one of {self.users}: {action.__name__}")
+                raise
+        self.tried["calls"] += calls
+        for row in self.scan():  # all of it is whose it says; the next ones begin anew
+            key = {name: row[name] for name in ("PK", "SK")}
+            store().call("DeleteItem", {"TableName": store().table_name, "Key": key})
+
+    # What is called, and how
+
+    def call(self, user: str, door: str, method: str, *args: Any, **named: Any) -> Any:
+        """Call a method by the door or by the manager; an error may name nobody else."""
+        by_door = self.random.random() < 0.6
+        if by_door:
+            bound = getattr(getattr(for_user(user), door), method)
+        else:
+            bound = getattr(MANAGERS[door], method)
+            parameters = inspect.signature(bound).parameters
+            if "user_id" in parameters and parameters["user_id"].kind is inspect.Parameter.KEYWORD_ONLY:
+                named["user_id"] = user
+            elif "user_id" in parameters:
+                args = (user, *args)
+            elif method in {"get_many", "delete_many"}:
+                args = ([(user, *(one if isinstance(one, tuple) else (one,))) for one in args[0]],)
+        with self.heard(user):
+            try:
+                return bound(*args, **named)
+            except MLSSocialError as error:
+                self.names_nobody_else(user, str(error))
+                self.look(user, [getattr(error, "item", None)])
+                self.tried["refused"] += 1
+                return None
+
+    @contextmanager
+    def heard(self, user: str) -> Iterator[None]:
+        """Check that warnings name nobody else."""
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            yield
+        for warning in warned:
+            self.names_nobody_else(user, str(warning.message))
+
+    def look(self, user: str, answer: Any) -> None:
+        """Check that all items of an answer are the user's, by their keys and by what their data says."""
+        for item in items_in(answer):
+            assert item.pk == f"USER#{user}"
+            if isinstance(data := getattr(item, "data", None), Payload):
+                assert (data.model_extra or {}).get("mark", user) == user
+                self.held[user] = [*self.held[user][-30:], item]
+            self.tried["items"] += 1
+
+    def names_nobody_else(self, user: str, text: str) -> None:
+        """Check that a message names no other user's key."""
+        assert not [one for one in self.users if one != user and f"USER#{one} /" in text]
+
+    def payload(self, user: str, door: str) -> Any:
+        """Make a payload that says whose it is."""
+        some = self.random.choice
+        fields: dict[str, dict[str, Any]] = {
+            "listings": {"status": some(STATUSES), "mls_provider": "p", "mls_number": some("nm"), "list_date": some(DAYS)},
+            "mls_connections": {"last_synced_at": some([1, 2, 3, None])},
+            "social_connections": {"expires_at": some([1, 2, 3, None])},
+            "posts": {
+                "listing_id": some(KEYS["listings"]),
+                "status": some(["published", "failed", "unpublish_pending"]),
+                "unpublish_requested_at": some([1, 2, 3]),
+            },
+            "metrics": {"views": some([1, 2, 3])},
+        }
+        return PAYLOADS[door].model_validate({**fields[door], "mark": user})
+
+    def item(self, user: str, door: str, ids: Any) -> Any:
+        """Make an item."""
+        manager = MANAGERS[door]
+        whole = (user, *(ids if isinstance(ids, tuple) else (ids,)))
+        return manager.model(**dict(zip(manager.entity.id_names, whole, strict=True)), data=self.payload(user, door))
+
+    def ids(self, door: str) -> tuple[Any, ...]:
+        """Choose an item's ids beside its user."""
+        one = self.random.choice(KEYS[door])
+        return one if isinstance(one, tuple) else (one,)
+
+    # The actions
+
+    def write(self, user: str) -> None:
+        """Write something by any of the ways that there are; now and then see that nobody else's items have changed."""
+        watched = self.random.random() < 0.1
+        before = [row for row in self.scan() if row["PK"]["S"] != f"USER#{user}"] if watched else None
+        self.look(user, self.written(user, self.random.choice(list(KEYS))))
+        if before is not None:
+            assert [row for row in self.scan() if row["PK"]["S"] != f"USER#{user}"] == before
+            self.tried["comparisons"] += 1
+
+    def written(self, user: str, door: str) -> Any:
+        """Choose a write and do it."""
+        way = self.random.choice(["create", "save", "save", "update", "delete", "many", "own"])
+        ids, data = self.ids(door), self.payload(user, door)
+        if way in {"create", "save"}:
+            return self.call(user, door, way, *ids, data)
+        if way == "update":
+            seen = [item for item in self.held[user] if isinstance(item, MANAGERS[door].model)]
+            version = {"if_unchanged_since": self.random.choice(seen)} if seen and self.random.random() < 0.2 else {}
+            fields = {name: getattr(data, name) for name in data.model_fields_set - {"mark"}}
+            return self.call(user, door, "update", *ids, **fields, **version)
+        if way == "delete":
+            return self.call(user, door, "delete", *ids)
+        return self.in_bulk(user, door) if way == "many" else self.own_way(user, door)
+
+    def in_bulk(self, user: str, door: str) -> Any:
+        """Write or delete several."""
+        chosen = self.random.sample(KEYS[door], 2)
+        if self.random.random() < 0.3:
+            done = self.call(user, door, "delete_many", chosen)
+        else:
+            items = [self.item(user, door, one) for one in chosen]
+            done = self.call(user, door, self.random.choice(["save_many", "create_many"]), items)
+        assert done is None or {ids[0] for ids in done.written} <= {user}
+        return done
+
+    def own_way(self, user: str, door: str) -> Any:
+        """Write in a way that the entity alone has."""
+        if door == "listings":
+            operation = self.random.choice([None, "o1", "o2"])
+            args = ("p", self.random.choice("nm"), self.random.choice(STATUSES))
+            done = self.call(user, door, "propagate_status", *args, operation_id=operation)
+            assert done is None or {pk for pk, _ in (*done.changed, *done.unchanged, *done.failed)} <= {f"USER#{user}"}
+            return None
+        if door == "metrics":
+            operation = self.random.choice([None, None, "o3"])
+            return self.call(user, door, "increment", *self.ids(door), "facebook", views=1, operation_id=operation)
+        items = [item for item in self.held[user] if isinstance(item, MANAGERS[door].model)]
+        if not items:
+            return None
+        way = self.random.choice([*WORK][: 4 if door == "posts" else 5])
+        if self.random.random() < 0.2:
+            with self.heard(user):
+                return list(self.call(user, door, "claim_each", items[-3:], seconds=0.01) or ())
+        more = CHANGES[door] if way == "complete" else WORK[way]
+        return self.call(user, door, way, self.random.choice(items), **more)
+
+    def read(self, user: str) -> None:
+        """Read by keys, and sum figures."""
+        door = self.random.choice(list(KEYS))
+        way = self.random.choice(["get", "find", "get_many", "rollup"])
+        if way == "get_many":
+            found = self.call(user, door, "get_many", KEYS[door])
+            self.look(user, found)
+        elif way != "rollup":
+            self.look(user, self.call(user, door, way, *self.ids(door)))
+        else:
+            rows = self.call(user, "metrics", "rollup", "l", DAYS[0], DAYS[2], by="month")
+            mine = [row for row in self.scan() if row["PK"]["S"] == f"USER#{user}" and row["SK"]["S"].startswith("METRICS#l#")]
+            views = [row["Data"]["M"].get("views", {}).get("N", 0) for row in mine]
+            assert sum(row.views for row in rows) == sum(map(int, views))
+
+    def query(self, user: str) -> None:
+        """Ask one of the queries, and look at what it gives in one of the ways that there are."""
+        door, method, named = self.question()
+        results = self.call(user, door, method, **named)
+        look = self.random.choice([self.whole, self.counted, self.paged, self.paged, self.started])
+        with self.heard(user):
+            look(user, results, (door, method, named))
+
+    def question(self) -> tuple[str, str, dict[str, Any]]:
+        """Choose a query."""
+        some, reverse = self.random.choice, self.random.random() < 0.5
+        asked: list[tuple[str, str, dict[str, Any]]] = [
+            ("items", "query", {"reverse": reverse}),
+            (some(["listings", "mls_connections", "social_connections", "posts"]), "query", {"reverse": reverse}),
+            ("metrics", "query", {"listing_id": some(["l", "u1"]), "since": some([None, DAYS[1]])}),
+            ("listings", "query_by_status", {"status": some(STATUSES), "reverse": reverse, "consistent": some([True, False])}),
+            ("listings", "query_by_status", {"status": some(STATUSES), "reverse": reverse}),
+            (
+                "listings",
+                "query_by_mls_number",
+                {"mls_provider": "p", "mls_number": some("nm"), "status": some([None, "sold"])},
+            ),
+            ("posts", "query_by_listing", {"listing_id": some(KEYS["listings"]), "reverse": reverse}),
+            ("posts", "pending_unpublish", {}),
+            ("mls_connections", "due_for_sync", {"before": LATE}),
+            ("social_connections", "expiring", {"before": LATE}),
+        ]
+        return some(asked)
+
+    def whole(self, user: str, results: Results[Any], _: Any) -> None:
+        """Read all of it, and compare it with the table."""
+        found = list(results.iterator(prefetch=self.random.choice([0, self.prefetch])))
+        self.look(user, found)
+        rows = [row for row in self.expected(user, results) if not is_broken(row)]
+        assert sorted((one.pk, one.sk) for one in found) == [(row["PK"]["S"], row["SK"]["S"]) for row in rows]
+        self.look(user, [results.first()])
+        self.tried["queries"] += 1
+
+    def counted(self, user: str, results: Results[Any], _: Any) -> None:
+        """Count it, and compare the count with the table."""
+        assert results.count() == len(self.expected(user, results))
+        self.tried["counts"] += 1
+
+    def paged(self, user: str, results: Results[Any], asked: tuple[str, str, dict[str, Any]]) -> None:
+        """Walk its pages, and look at the keys in each cursor."""
+        limit, cursor, seen = self.random.choice([1, 2, 3]), None, 0
+        while True:
+            page = results.page(limit, cursor)
+            self.look(user, page)
+            assert {row.key[0] for row in page.unreadable} <= {f"USER#{user}"}
+            seen += len(page.items)
+            if (cursor := page.cursor) is None:
+                break
+            self.look_into(cursor, user, results)
+            self.cursors[user] = [*self.cursors[user][-9:], (*asked, cursor)]
+        assert seen == sum(not is_broken(row) for row in self.expected(user, results))
+
+    def look_into(self, cursor: str, user: str, results: Results[Any]) -> None:
+        """Check that the keys in a cursor are those of the user's own item."""
+        pk, _, *index = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))[9:])
+        assert pk == f"USER#{user}"
+        assert not index or index[0] in results._plan.partitions
+        if index and re.match(r"\d{13}#", index[1]):  # of a queue, which names its users
+            assert index[1].split("#")[1] == user
+        self.tried["cursors"] += 1
+
+    def started(self, user: str, results: Results[Any], _: Any) -> None:
+        """Begin to iterate; others call before it goes on."""
+        self.open = [*self.open[-5:], (user, results.iterator(prefetch=self.random.choice([0, self.prefetch])))]
+
+    def go_on(self, _: str) -> None:
+        """Let each iteration under way go on by one item."""
+        for owner, iterator in list(self.open):
+            with self.heard(owner):
+                item = next(iterator, None)
+            self.look(owner, [item])
+            if item is None:
+                self.open.remove((owner, iterator))
+
+    def attack(self, user: str) -> None:
+        """Come to the door with what is another user's: it is refused, and nothing is sent."""
+        stranger = self.random.choice([one for one in self.users if one != user])
+        agent = for_user(user)
+        chances: list[tuple[type[Exception], str, Callable[[], Any]]] = [
+            (InvalidKeyError, "listing_id", lambda: agent.listings.get_many([(stranger, "l")])),  # type: ignore[list-item]
+            (InvalidKeyError, "post_id", lambda: agent.posts.delete_many([(stranger, "p")])),  # type: ignore[list-item]
+            (TypeError, "user_id", lambda: agent.listings.update("l", user_id=stranger, price=1)),  # type: ignore[arg-type]
+            (TypeError, "user_id", lambda: agent.posts.pending_unpublish(user_id=stranger)),  # type: ignore[call-arg]
+        ]
+        if self.held[stranger]:
+            chances += self.attacks_with(self.random.choice(self.held[stranger]), agent) * 2
+        if self.cursors[stranger]:
+            door, method, named, cursor = self.random.choice(self.cursors[stranger])
+            results = getattr(getattr(agent, door), method)(**named)
+            chances += [(InvalidCursorError, "another query", lambda: results.page(2, cursor))] * 4
+        error, match, call = self.random.choice(chances)
+        refused(error, call, match)
+        self.tried["attacks"] += 1
+
+    def attacks_with(self, item: Any, agent: UserManagers) -> list[tuple[type[Exception], str, Callable[[], Any]]]:
+        """Give the calls that take an item, with one of another user's."""
+        door = next(name for name, manager in MANAGERS.items() if type(item) is manager.model)
+        of, ids, change = getattr(agent, door), item.entity.parse(item.pk, item.sk)[1:], CHANGES[door]
+        calls: list[Callable[[], Any]] = [lambda: of.save_many([item]), lambda: of.create_many([item])]
+        if door not in {"listings", "metrics"}:
+            ways = [way for way in WORK if hasattr(of, way)]
+            calls += [partial(getattr(of, way), item, **change if way == "complete" else WORK[way]) for way in ways]
+            calls += [lambda: of.claim_each([item], seconds=1)]
+        stale = (InvalidItemError, "is not the .* that is meant", lambda: of.update(*ids, if_unchanged_since=item, **change))
+        return [*[(InvalidItemError, "it is another user's", call) for call in calls], stale]
+
+    def meddle(self, user: str) -> None:
+        """Let another application put an item of anybody's under this user's index keys, readable or not."""
+        owner, shard = self.random.choice(self.users), keys.shard(user)
+        late = f"0000000000002#{owner}#x"
+        kind, sk, index = self.random.choice(
+            [
+                ("Listing", "LISTING#x", {"GSI2PK": f"USER#{user}#STATUS#sold", "GSI2SK": f"LISTED#{DAYS[1]}#x"}),
+                ("Listing", "LISTING#y", {"GSI1PK": "MLS#p#n", "GSI1SK": "STATUS#sold"}),
+                ("SocialPost", "POST#x", {"GSI2PK": f"UNPUBLISH#{shard}", "GSI2SK": late}),
+                ("SocialPost", "POST#y", {"GSI1PK": "LISTING#l", "GSI1SK": "POST#y"}),
+                ("MLSConnection", "MLS_CONNECTION#x", {"GSI2PK": f"MLS_SYNC#{shard}", "GSI2SK": late}),
+                ("SocialConnection", "SOCIAL#X", {"GSI2PK": f"TOKEN_EXPIRY#{shard}", "GSI2SK": late}),
+            ]
+        )
+        status = "sold" if kind == "Listing" else "unpublish_pending"
+        data: dict[str, Any] = {
+            "status": {"S": status},
+            "mlsProvider": {"S": "p"},
+            "mlsNumber": {"S": "n"},
+            "listingId": {"S": "l"},
+        }
+        data |= {"expiresAt": {"N": "2"}, "mark": {"S": owner}}
+        if kind == "Listing" and self.random.random() < 0.3:
+            data |= {"price": {"BOOL": True}}
+        names = {name: {"S": value} for name, value in index.items()}
+        key = {"PK": {"S": f"USER#{owner}"}, "SK": {"S": sk}, "EntityType": {"S": kind}}
+        put_raw({**key, **names, "Data": {"M": data}})
+        self.tried["meddled"] += 1
+
+    # The table, as it is
+
+    def scan(self) -> list[dict[str, Any]]:
+        """Read the table past everything that is tried here, and check that each item is whose its data says."""
+        request: dict[str, Any] = {"TableName": store().table_name, "ConsistentRead": True}
+        rows: list[dict[str, Any]] = []
+        while True:
+            answer = store().call("Scan", request)
+            rows += [plain_row(decode_row(row)) for row in answer.get("Items", ())]
+            if not answer.get("LastEvaluatedKey"):
+                break
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        for row in rows:
+            owner = row["PK"]["S"].removeprefix("USER#")
+            assert owner in self.users
+            assert row["Data"]["M"].get("mark", {"S": owner}) == {"S": owner}
+        return sorted(rows, key=lambda row: (row["PK"]["S"], row["SK"]["S"]))
+
+    def expected(self, user: str, results: Results[Any]) -> list[dict[str, Any]]:
+        """Give the rows of the table that a query of this user has to find, and no others."""
+        plan = results._plan
+
+        def is_found(row: dict[str, Any]) -> bool:
+            partition, sort = (row.get(name, {}).get("S", "") for name in (plan.partition_key, plan.sort_key))
+            low, high = plan.between or (plan.prefix or "", (plan.prefix or "") + "\U0010ffff")
+            mine = row["PK"]["S"] == f"USER#{user}" and partition in plan.partitions and bool(sort)
+            return mine and low <= sort <= high and all(passes(guard, row) for guard in plan.guards)
+
+        return [row for row in self.scan() if is_found(row)]
+
+
+def passes(guard: Guard, row: dict[str, Any]) -> bool:
+    """Evaluate a guard on a stored item."""
+    value = row
+    for part in guard.path:
+        value = value.get(part, {})
+        value = value["M"] if part == "Data" else value
+    if guard.operator == "=":
+        return bool(value == guard.value)
+    assert guard.operator == "<="
+    if "N" not in value:
+        return guard.or_no_number
+    return Decimal(value["N"]) <= Decimal(guard.value["N"])
+
+
+def is_broken(row: dict[str, Any]) -> bool:
+    """Tell whether a stored item cannot be read."""
+    return bool(row["Data"]["M"].get("price") == {"BOOL": True})
+
+
+class TestInterleaved:
+    def test_nothing_of_others_is_ever_seen(
+        self, table: str, soak: bool, tally: Tally, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of users who call in turn none ever gets, counts, changes or finds in a cursor anything of another's."""
+        runs, calls = {"moto": (20, 100) if soak else (3, 40)}.get(table, (100, 1_000) if soak else (6, 100))
+        whole = Plan.request
+        for seed in range(runs):
+            page = (2, 3, 1_000)[seed // 2 % 3]  # small pages end at anybody's items
+            monkeypatch.setattr("mlssocial.results.Plan.request", limited(whole, page))
+            monkeypatch.setattr("mlssocial.results.MAX_LIMIT", page)
+            tenants = Tenants(POPULATIONS[seed % len(POPULATIONS)], seed, prefetch=table != "moto")
+            tenants.run(calls)
+            tally(**tenants.tried)

@@ -15,6 +15,7 @@ from mlssocial.exceptions import (
     ItemNotFoundError,
     StaleItemError,
     UnreadableItemWarning,
+    shown,
 )
 from mlssocial.results import Plan, Results
 from mlssocial.schema import expired, now_millis
@@ -217,9 +218,9 @@ class EntityManager(Manager[M, D]):
 
     def _whole(self, ids: tuple[Any, ...]) -> tuple[Any, ...]:
         if not isinstance(ids, tuple) or len(ids) != len(self.entity.id_names):
-            raise InvalidKeyError(
-                "ids", f"({', '.join(self.entity.id_names)}) is needed for each {self.entity.name}, not {ids!r}"
-            )
+            given = f"{len(ids)} of them" if isinstance(ids, tuple) else shown(ids)
+            reason = f"({', '.join(self.entity.id_names)}) is needed for each {self.entity.name}, not {given}"
+            raise InvalidKeyError("ids", reason)
         return ids
 
 

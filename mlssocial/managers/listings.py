@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlssocial import keys
 from mlssocial.entities import ListingData, ListingStatus
-from mlssocial.exceptions import InvalidKeyError
+from mlssocial.exceptions import InvalidKeyError, shown
 from mlssocial.propagation import Change, Propagation
 from mlssocial.results import Guard, Plan, Results
 from mlssocial.schema import DATA
@@ -189,7 +189,7 @@ def _copies(method: str, mls_provider: str, mls_number: str, user_id: WhoseItems
 
 def _known(status: ListingStatus | str) -> ListingStatus:
     if not isinstance(status, str) or status not in ListingStatus._value2member_map_:
-        raise InvalidKeyError("status", f"one of {', '.join(ListingStatus)} is needed, not {str(status)[:40]!r}")
+        raise InvalidKeyError("status", f"one of {', '.join(ListingStatus)} is needed, not {shown(status)}")
     return ListingStatus(status)
 
 

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from mlssocial import keys, prepare, schema, writes
 from mlssocial.changes import Changes, Path
-from mlssocial.codec import AttributeValue, WireMap, dump
+from mlssocial.codec import AttributeValue, CodecError, WireMap, dump
 from mlssocial.entities import ListingData, ListingStatus
 from mlssocial.exceptions import (
     InvalidItemError,
@@ -275,6 +275,7 @@ def _instant(timestamp: str | None) -> datetime | None:
 # --- The import ------------------------------------------------------------------------------------------------------
 
 _REJECTING = (
+    CodecError,
     InvalidRecordError,
     InvalidItemError,
     InvalidKeyError,

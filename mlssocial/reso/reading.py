@@ -2,14 +2,13 @@
 A feed's file into records: RESO Web API pages, Spark bodies, arrays, single records and NDJSON, each also gzipped.
 
 Numbers stay the text that they are in the file, so that none is rounded, and none is expensive. Where records come one a line,
-lines are read one by one; anything else is read whole.
+lines are read one by one; anything else is read whole. Either is held to the settings ``max_file_bytes`` and ``max_input_*``.
 """
 
 from __future__ import annotations
 
 import gzip
 import io
-import json
 import os
 import sys
 import zlib
@@ -18,9 +17,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, NoReturn, TextIO
+from typing import Any, BinaryIO, NamedTuple
 
-from mlssocial.exceptions import FeedError
+from mlssocial.exceptions import FeedError, clipped
+from mlssocial.jsontext import InputError, parse_each
+from mlssocial.settings import Settings, current
 
 STDIN = "-"
 """The path that stands for standard input."""
@@ -55,13 +56,14 @@ def read_records(source: str | os.PathLike[str] | BinaryIO) -> Iterator[Record]:
         source: A path, ``-`` for standard input, or a file that is open in binary mode; that one stays open.
 
     Raises:
-        FeedError: It cannot be opened, is damaged, is not JSON, or is a server's error answer. A single broken line, or a
-            record that is no object, is none: it comes as a Record with a *problem*.
+        FeedError: It cannot be opened, is damaged, is not JSON, passes a limit of the settings, or is a server's error answer.
+            A single line that is broken or passes a limit, or a record that is no object, is none: it comes as a Record with a
+            *problem*.
     """
     name = _name(source)
     try:
-        with _opened(source) as lines:
-            yield from _records(lines, name)
+        with _opened(source) as file:
+            yield from _records(file, name)
     except (OSError, EOFError, zlib.error) as error:
         raise FeedError(f"{name}: it cannot be read: {error}") from error
 
@@ -82,8 +84,8 @@ def _name(source: str | os.PathLike[str] | BinaryIO) -> str:
 
 
 @contextmanager
-def _opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[TextIO]:
-    """Open a feed as text, unzipped; what the caller opened stays open."""
+def _opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[BinaryIO]:
+    """Open a feed, unzipped; what the caller opened stays open."""
     with ExitStack() as closing:
         if source == STDIN:
             source = sys.stdin.buffer
@@ -96,34 +98,23 @@ def _opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[TextIO]:
             raw = io.BufferedReader(raw)
             closing.callback(raw.detach)
         if raw.peek(2).startswith(_GZIP):
-            raw = closing.enter_context(gzip.GzipFile(fileobj=raw))
-        # Bytes that are no UTF-8 spoil the record that they are in, and no other.
-        text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape")
-        closing.callback(text.detach)
-        yield text
+            raw = closing.enter_context(io.BufferedReader(closing.enter_context(gzip.GzipFile(fileobj=raw))))
+        yield raw
 
 
-def _records(lines: TextIO, name: str) -> Iterator[Record]:
+def _records(file: BinaryIO, name: str) -> Iterator[Record]:
     count = 0
-    for value, line, broken in _values(lines, name):
-        for fields in [None] if broken else _unwrapped(value, name):
+    for value, line, problem in _values(file, name, current()):
+        for fields in [None] if problem else _unwrapped(value, name):
             count += 1
             position = line if line and _is_record(value) else count
             if isinstance(fields, dict):
                 yield Record(fields, name, position)
             else:
-                yield Record({}, name, position, f"not JSON: {broken}" if broken else "a JSON object is needed")
+                yield Record({}, name, position, problem.reason if problem else "a JSON object is needed")
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------------
-
-
-class _BrokenError(ValueError):
-    """Text that is not JSON; *at* is where."""
-
-    def __init__(self, reason: str, at: int) -> None:
-        super().__init__(reason)
-        self.at = at
 
 
 class _Value(NamedTuple):
@@ -131,77 +122,74 @@ class _Value(NamedTuple):
 
     value: Any
     line: int | None = None
-    problem: _BrokenError | None = None
+    problem: InputError | None = None
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
-
-
-_DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_refuse)
-
-
-def _values(lines: TextIO, name: str) -> Iterator[_Value]:
+def _values(file: BinaryIO, name: str, limits: Settings) -> Iterator[_Value]:
     """
     Read the values of a file.
 
     A first line that is JSON by itself means that each line is; so does one that no further line can mend, if the next is an
     object. Else the file is one text.
     """
-    numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip(_BLANKS))
-    number, line = next(numbered, (1, ""))
-    found = _line(number, line)
+    numbered = _lines(file, limits.max_file_bytes)
+    number, line = next(numbered, (1, b""))
+    found = _line(number, line, limits)
     if found and (broken := found[-1].problem):
-        after, second = next(numbered, (0, "")) if broken.at < len(line.rstrip(_BLANKS)) else (0, "")
-        following = _line(after, second)
+        after, second = next(numbered, (0, b"")) if broken.at < len(_decoded(line)) else (0, b"")
+        following = _line(after, second, limits)
         if not following or following[-1].problem or not isinstance(following[0].value, dict):
-            yield from _text(line + second + lines.read(), number, name)
+            head = line + second
+            rest = file.read(max(0, limits.max_file_bytes + 1 - len(head)))
+            yield from _text(head + rest, number, name, limits)
             return
         found += following
     yield from found
     for number, line in numbered:
-        yield from _line(number, line)
+        yield from _line(number, line, limits)
 
 
-def _text(text: str, number: int, name: str) -> Iterator[_Value]:
+def _lines(file: BinaryIO, most: int) -> Iterator[tuple[int, bytes]]:
+    """Give the lines that are not blank, with their numbers; of one that has more than *most* bytes, its beginning."""
+    number = 0
+    while line := file.readline(most + 1):
+        number += 1
+        if line.strip():
+            yield number, line
+        while len(line) > most and not line.endswith(b"\n"):
+            line = file.readline(most + 1)
+
+
+def _text(content: bytes, number: int, name: str, limits: Settings) -> Iterator[_Value]:
     """Read the values of one text, which begins at that line."""
     try:
-        for value in _decoded(text):
+        for value in parse_each(_decoded(_held(content, limits)), limits):
             yield _Value(value)
-    except _BrokenError as error:
-        raise FeedError(f"{name}: line {number + text.count(chr(10), 0, error.at)}: not JSON: {error}") from None
+    except InputError as error:
+        raise FeedError(f"{name}: line {number + error.line - 1}: {error.reason}") from None
 
 
-def _line(number: int, line: str) -> list[_Value]:
+def _line(number: int, line: bytes, limits: Settings) -> list[_Value]:
     """Read the values of one line; what is broken comes last."""
     found: list[_Value] = []
     try:
-        for value in _decoded(line.rstrip(_BLANKS)):
+        for value in parse_each(_decoded(_held(line, limits)), limits):
             found.append(_Value(value, number))  # noqa: PERF401  what stands before a broken value is kept
-    except _BrokenError as error:
+    except InputError as error:
         found.append(_Value(None, number, error))
     return found
 
 
-def _decoded(text: str) -> Iterator[Any]:
-    """Decode one value after the other; _BrokenError where there is none, or one is nested too deep."""
-    at = 0
-    while (at := _skip_blanks(text, at)) < len(text):
-        try:
-            value, at = _DECODER.raw_decode(text, at)
-        except json.JSONDecodeError as error:
-            raise _BrokenError(error.msg, error.pos) from None
-        except RecursionError:
-            raise _BrokenError("nested too deep", at) from None
-        except ValueError as error:
-            raise _BrokenError(str(error), at) from None
-        yield value
+def _held(content: bytes, limits: Settings) -> bytes:
+    if len(content) > limits.max_file_bytes:
+        reason = f"more than {limits.max_file_bytes:,} bytes at once (max_file_bytes)"
+        raise InputError(reason, at=len(content))  # at its end: what follows a first line need not be looked for
+    return content
 
 
-def _skip_blanks(text: str, at: int) -> int:
-    while at < len(text) and text[at] in _BLANKS:
-        at += 1
-    return at
+def _decoded(content: bytes) -> str:
+    # Bytes that are no UTF-8 spoil the field that they are in, and no other.
+    return content.decode(errors="surrogateescape").rstrip(_BLANKS)
 
 
 # --- What a server wraps records in ----------------------------------------------------------------------------------
@@ -226,11 +214,11 @@ def _unwrapped(value: Any, name: str) -> Iterator[Any]:
         yield from map(_fields, value["value"])
     elif isinstance(body := value.get("D"), dict):
         if body.get("Success") is False:
-            raise FeedError(f"{name}: the server's answer is an error: {body.get('Message')}")
+            raise FeedError(f"{name}: the server's answer is an error: {clipped(body.get('Message'), 200)}")
         results = body.get("Results")
         yield from map(_fields, results if isinstance(results, list) else [])
     elif isinstance(error := value.get("error"), dict):
-        raise FeedError(f"{name}: the server's answer is an error: {error.get('message')}")
+        raise FeedError(f"{name}: the server's answer is an error: {clipped(error.get('message'), 200)}")
     else:
         yield _fields(value)
 
