@@ -231,7 +231,7 @@ def cluster() -> Iterator[LocalCluster]:
         "MLSSOCIAL_TOKEN_KEYS": f"test={TOKEN_KEY}",
     }
     processes: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 2, "processes": True, "env": environment}
-    with LocalCluster(**processes, dashboard_address=None, silence_logs=50) as made:
+    with LocalCluster(**processes, dashboard_address=":0", silence_logs=50) as made:
         yield made
 
 
