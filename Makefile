@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types unit soak seeded-faults lock clean bench bench-cold bench-memory bench-lock
+.PHONY: demo test lint types unit soak seeded-faults lock clean bench bench-cold bench-memory bench-lock security security-lock
 
 demo: .venv/installed
 	$(BIN)/mlssocial demo
@@ -21,7 +21,8 @@ unit: .venv/installed
 
 # The proofs at large size, for a quarter of an hour: make soak SOAK="-k embedded"; see docs/explanation.md.
 soak: .venv/installed
-	$(BIN)/pytest --no-cov --soak --durations=12 tests/test_stateful.py tests/test_faults.py tests/test_races.py tests/test_tenants.py tests/test_crypto.py $(SOAK)
+	$(BIN)/pytest --no-cov --soak --durations=12 tests/test_stateful.py tests/test_faults.py tests/test_races.py \
+	  tests/test_tenants.py tests/test_crypto.py tests/test_hostile.py $(SOAK)
 
 # Faults put into copies of the package, and which test finds each: make seeded-faults SEED="checksums".
 seeded-faults: .venv/installed
@@ -61,5 +62,24 @@ bench-lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make bench-lock" benchmarks/requirements.in --output-file benchmarks/requirements.lock
 
+# Bandit's rules over the package, and what PyPI's advisories know of everything that is locked, which needs the network. What
+# cannot be looked up fails, as what has a vulnerability does.
+SECURITY_BIN := .venv-security/bin
+
+security: .venv/installed .venv-security/installed
+	$(BIN)/ruff check --select S mlssocial tools
+	failed=0; for lock in requirements.lock benchmarks/requirements.lock tools/security.lock; do echo $$lock; \
+	  $(SECURITY_BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off --requirement $$lock || failed=1; \
+	done; exit $$failed
+
+.venv-security/installed: tools/security.lock
+	$(PYTHON) -m venv --clear .venv-security
+	$(SECURITY_BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement tools/security.lock
+	touch $@
+
+security-lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make security-lock" tools/security.in --output-file tools/security.lock
+
 clean:
-	rm -rf .venv .venv-bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf .venv .venv-bench .venv-security build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

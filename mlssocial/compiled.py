@@ -389,7 +389,7 @@ def compile_payload(payload: type[Payload]) -> Compiled:
     compiler = _Compiler()
     name = compiler.model(payload)
     names = compiler.names
-    exec(compile("\n".join(compiler.source), f"<codec of {payload.__name__}>", "exec"), names)  # noqa: S102
+    exec(compile("\n".join(compiler.source), f"<codec of {payload.__name__}>", "exec"), names)  # noqa: S102  it holds no name but of fields
     return Compiled(names[f"load_{name}"], names[f"read_{name}"], names[f"dump_{name}"], compiler.shapes[name])
 
 

@@ -400,7 +400,7 @@ class TestGoingOn:
 
     def test_refuses_what_is_no_checkpoint(self, path: Path) -> None:
         """A file that is none is refused, and not overwritten."""
-        for content in (b"", b"{", b"[]", b'{"table": 1}', b"\xff", b'{"positions": {"x": 1}}'):
+        for content in (b"", b"{", b"[]", b'{"table": 1}', b"\xff", b'{"positions": {"x": 1}}', b'{"x": ' + b"[" * 100_000):
             path.write_bytes(content)
             with pytest.raises(ConfigurationError, match="cannot be read as a checkpoint"):
                 audit_table(checkpoint=path)

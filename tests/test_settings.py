@@ -10,7 +10,7 @@ import pytest
 
 from mlssocial import ConfigurationError, Listing, Settings, configure
 from mlssocial.connection import store
-from mlssocial.settings import current, table_settings, using
+from mlssocial.settings import INPUT_LIMITS, current, table_settings, using
 
 
 class TestEnvironment:
@@ -25,6 +25,7 @@ class TestEnvironment:
             "MLSSOCIAL_CONNECT_TIMEOUT": "1",
             "MLSSOCIAL_READ_TIMEOUT": "3",
             "MLSSOCIAL_MAX_POOL_CONNECTIONS": "4",
+            **{f"MLSSOCIAL_{name.upper()}": str(number) for number, name in enumerate(INPUT_LIMITS, 1)},
             "PATH": "/bin",
         }
         assert Settings.from_env(environment) == Settings(
@@ -36,6 +37,12 @@ class TestEnvironment:
             connect_timeout=1.0,
             read_timeout=3.0,
             max_pool_connections=4,
+            max_input_bytes=1,
+            max_file_bytes=2,
+            max_input_depth=3,
+            max_input_digits=4,
+            max_input_string=5,
+            max_input_entries=6,
         )
 
     def test_an_empty_variable_is_none(self) -> None:
@@ -49,6 +56,8 @@ class TestEnvironment:
             ("MLSSOCIAL_DEADLINE", "soon", "MLSSOCIAL_DEADLINE: a number"),
             ("MLSSOCIAL_MAX_POOL_CONNECTIONS", "1.5", "a number"),
             ("MLSSOCIAL_READ_TIMEOUT", "-1", "read_timeout: a number above zero"),
+            ("MLSSOCIAL_MAX_INPUT_BYTES", "1MB", "MLSSOCIAL_MAX_INPUT_BYTES: a number"),
+            ("MLSSOCIAL_MAX_FILE_BYTES", "0", "max_file_bytes: a whole number above zero"),
         ],
     )
     def test_refusals(self, name: str, value: str, message: str) -> None:

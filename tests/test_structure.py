@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import runpy
 import subprocess
 import sys
@@ -118,6 +119,20 @@ def test_seeded_faults_have_their_place() -> None:
     tool = runpy.run_path(str(ROOT / "tools" / "seed_faults.py"))
     for seed in tool["SEEDS"]:
         assert tool["seeded"](seed)
+
+
+LOCKS = [path for path in (ROOT / "requirements.lock", *ROOT.glob("*/*.lock")) if path.exists()]
+
+
+@pytest.mark.skipif(not LOCKS, reason="the locks are not there")
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_what_is_locked_has_hashes(lock: Path) -> None:
+    """Every package that make installs is named with one version and its hashes, and from no other index than pip's own."""
+    packages = [entry for entry in lock.read_text().replace("\\\n", " ").splitlines() if not entry.lstrip().startswith("#")]
+    assert len(packages) > 20
+    assert [
+        entry for entry in packages if not re.fullmatch(r"[a-z0-9-]+==\S+( ; .*?)?( +--hash=sha256:[0-9a-f]{64})+ *", entry)
+    ] == []
 
 
 class TestDoor:

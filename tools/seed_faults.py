@@ -250,7 +250,7 @@ def grow(copy: Path, seed: Seed) -> str | None:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-cov", "-p", "no:cacheprovider", "-k", "embedded"]
     command += ["--hypothesis-profile=unshrunk", *seed.tests]
     environment = os.environ | {"PYTHONPATH": str(copy), "HYPOTHESIS_STORAGE_DIRECTORY": str(copy)}
-    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)  # noqa: S603  pytest, on our copy
     found = re.search(r"^(?:FAILED|ERROR) tests/(.*?)(?: - .*)?$", done.stdout, re.MULTILINE)
     if done.returncode not in {0, 1}:
         raise RuntimeError(f"{seed.name}: the tests did not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
