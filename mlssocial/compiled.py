@@ -250,11 +250,15 @@ def _list_loader(how: str, name: str, model: type[BaseModel], kinds: Mapping[str
 
 
 def _whole_map(how: str, name: str, model: type[BaseModel], kinds: Mapping[str, _Kind], then: str) -> list[str]:
-    """Write a shortcut for a small map that has all its fields and no other, as photos mostly do."""
+    """
+    Write a shortcut for a small map that has all its fields and no other, as photos mostly do.
+
+    The values are put into the dict that the new model has: its keys are shared by all models of the class.
+    """
     names = [wire_name(model, field) for field in kinds]
     members = [kind.member for kind in kinds.values()]
     there = " and ".join(f"v{n} is not None" for n in range(len(kinds)))
-    values = ", ".join(f"{field!r}: {kind.loaded(f'v{n}', how)}" for n, (field, kind) in enumerate(kinds.items()))
+    values = "; ".join(f"inside[{field!r}] = {kind.loaded(f'v{n}', how)}" for n, (field, kind) in enumerate(kinds.items()))
     if how == "load":
         found = "; ".join(
             f"v{n} = data[{wire!r}].{member}" for n, (wire, member) in enumerate(zip(names, members, strict=True))
@@ -268,7 +272,7 @@ def _whole_map(how: str, name: str, model: type[BaseModel], kinds: Mapping[str, 
         f"    if {whole}:",
         f"        {found}",
         f"        if {there}:",
-        f"            made = new({name}); set_dict(made, {{{values}}})",
+        f"            made = new({name}); inside = made.__dict__; {values}",
         f"            {then}",
     ]
 

@@ -333,8 +333,8 @@ def _held(made: Keys) -> Keys:
 
 
 def _id(part: str, value: object) -> str:
-    # By far the most ids: letters, digits and hyphens, none of them refused.
-    if type(value) is str and (value.isalnum() or value.replace("-", "").isalnum()):
+    # By far the most ids: what can be printed is neither a control character nor a lone surrogate.
+    if type(value) is str and value and "#" not in value and value.isprintable():
         return value
     if not isinstance(value, str):
         raise InvalidKeyError(part, f"a string is needed, not {type(value).__name__}")

@@ -1,5 +1,5 @@
 """
-DynamoDB's limits on an update: what is sure to break one fails before it is sent, and its own refusal is put in our words.
+DynamoDB's limits on an update or a check: what is sure to break one is not sent, and DynamoDB's refusal is put in our words.
 
 A whole item is measured where it is made. What an update leaves behind only DynamoDB knows: here it is held to what no item can
 take, and to the length of expressions. The 300 operators of an expression are out of reach within its 4 KB: the shortest
@@ -42,7 +42,7 @@ def check_values(operation: str, key: tuple[str, str], values: Mapping[tuple[str
 
 
 def check_expressions(operation: str, key: tuple[str, str], **expressions: str) -> None:
-    """Refuse an update whose expressions, by their names, are too long; InvalidItemError says by how much."""
+    """Refuse a request whose expressions, by their names, are too long; InvalidItemError says by how much."""
     name = max(expressions, key=lambda name: len(expressions[name]))
     size = len(expressions[name])  # placeholders, which are ASCII
     if size > MAX_EXPRESSION_BYTES:
@@ -52,7 +52,7 @@ def check_expressions(operation: str, key: tuple[str, str], **expressions: str) 
 
 
 def check_names(operation: str, key: tuple[str, str], names: Iterable[str]) -> None:
-    """Refuse an update whose fields have longer names than a request takes, all together."""
+    """Refuse a request whose fields have longer names than a request takes, all together."""
     if (size := sum(len(name.encode()) for name in names)) > MAX_NAMES_BYTES - MAX_ITEM_BYTES:
         over = f"the names of its fields have {size:,} bytes, and there is room for {MAX_NAMES_BYTES - MAX_ITEM_BYTES:,}"
         raise InvalidItemError(operation, key, f"{over}; change fewer fields at once")

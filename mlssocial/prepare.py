@@ -180,6 +180,8 @@ def check(
     condition = " AND ".join(conditions)
     if or_absent:
         condition = f"{expression.absent(write.now)} OR ({condition})"
+    limits.check_expressions(write.operation, write.key, condition=condition)
+    limits.check_names(write.operation, write.key, expression.names)
 
     def anew(item: Row | None) -> Prepared:
         error = write.refusal(item)

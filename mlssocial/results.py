@@ -292,9 +292,11 @@ class Results(Generic[T]):
         self._prefetch = prefetch
 
     def __iter__(self) -> Iterator[T]:
-        for _, loaded in self._loaded(None, None):
-            if isinstance(loaded, Unreadable):
-                warnings.warn(f"left out: {loaded.error}", UnreadableItemWarning, stacklevel=2)
+        for row in self._rows(None, None):
+            try:
+                loaded = self._load(row)
+            except InvalidItemError as error:
+                warnings.warn(f"left out: {error}", UnreadableItemWarning, stacklevel=2)
             else:
                 yield loaded
 
@@ -385,17 +387,17 @@ class Results(Generic[T]):
 
     def _stream(self, partition: str, after: Cursor | None, wanted: int | None) -> Iterator[Row]:
         """Read one partition, request by request; *wanted* sizes the requests and ends nothing."""
-        plan = self._plan
+        plan, name, tenant = self._plan, self._plan.partition_key, self._plan.tenant
         request = plan.request(partition, after=after)
         if wanted is not None:
-            filtered = plan.guards or plan.tenant is not None
+            filtered = plan.guards or tenant is not None
             request["Limit"] = min(max(wanted, MIN_FILTERED_PAGE) if filtered else wanted, MAX_LIMIT)
         for answer in _read_ahead(_pages(request), self._prefetch):
             for content in answer.get("Items", ()):
                 row = self._decode(content)
-                if plan.partition_key not in row or partition != row[plan.partition_key].S or SK not in row:
+                if name not in row or partition != row[name].S or SK not in row:
                     raise invalid_answer("a row of it is outside of the partition that was asked for")
-                if plan.tenant is not None and (PK not in row or plan.tenant != row[PK].S):
+                if tenant is not None and (PK not in row or tenant != row[PK].S):
                     raise invalid_answer("a row of it is another user's than the one that was asked for")
                 yield row
 

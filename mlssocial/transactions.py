@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self
 
-from . import changes, prepare
+from . import changes, limits, prepare
 from .atomic import Key, Operation, apply, check_room
 from .codec import WireMap
 from .exceptions import ConfigurationError, InvalidItemError, shown
@@ -106,6 +106,7 @@ class Transaction:
         if given.get("remove"):
             raise InvalidItemError(operation, key, "remove: a check removes nothing; it takes fields and if_unchanged_since")
         expected = changes.expectations(entity, operation, ids, given.get("fields", {}))
+        limits.check_values(operation, key, expected)
         seen = _version(model, operation, key, given)
         prepared = prepare.check(entity, ids, {path: (value,) for path, value in expected.items()}, seen=seen)
         self._add("check", model, prepared, changes.Changes(sets=expected).asked())

@@ -433,11 +433,11 @@ class Tenants:
 
     def run(self, calls: int) -> None:
         """Let the users call in turn, as chance has it."""
-        actions = (
-            [self.write] * 6 + [self.read] * 2 + [self.query] * 8 + [self.attack] * 3 + [self.go_on] * 3 + [self.meddle] * 3
-        )
+        actions = [self.write] * 6 + [self.read] * 2 + [self.query] * 8 + [self.attack] * 3 + [self.go_on] * 3
         for number in range(calls):
             user, action = self.random.choice(self.users), self.random.choice(actions)
+            if self.random.random() < 0.15:
+                self.meddle(user)
             try:
                 action(user)
             except BaseException as error:

@@ -225,7 +225,7 @@ SEEDS = (
     Seed(
         "an index's rows of another user are taken",
         "results.py",
-        "if plan.tenant is not None and (PK",
+        "if tenant is not None and (PK",
         "if False and (PK",
         (FAULTS,),
     ),

@@ -99,7 +99,8 @@ class ListingManager(EntityManager["Listing", ListingData]):
             InvalidKeyError: An argument is empty, too long, or contains ``#``.
         """
         more = () if status is None else (_status_guard(status),)
-        return Results(_copies("query_by_mls_number", mls_provider, mls_number, user_id, *more), self._load)
+        plan = _copies("query_by_mls_number", mls_provider, mls_number, user_id, *more)
+        return Results(plan, self._load, self._decode_row)
 
     def propagate_status(
         self,
