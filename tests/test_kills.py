@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,10 +17,11 @@ import pytest
 
 import mlssocial
 from mlssocial import audit_table, reseal_tokens
+from mlssocial.connection import store
 from mlssocial.crypto import Place
 from mlssocial.settings import current
 
-from .conftest import Tally, put_raw
+from .conftest import ENDPOINT, Tally, put_raw
 from .test_audit import drifted, status_of
 from .test_reseal import connection, stored, tokens, use
 
@@ -35,22 +37,26 @@ cli(sys.argv[1:], prog_name="mlssocial")
 """
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Iterator[Path]:
-    """Give where the checkpoint is to be, beside a table that several processes can reach."""
-    mlssocial.configure(endpoint_url=f"local:{tmp_path / 'homes.db'}")
+@pytest.fixture(params=["embedded", *(["endpoint"] if ENDPOINT else [])])
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """Give where the checkpoint is to be, and a table that several processes can reach."""
+    if request.param == "embedded":
+        mlssocial.configure(endpoint_url=f"local:{tmp_path / 'homes.db'}")
+    else:
+        mlssocial.configure(table_name=f"homes-{uuid.uuid4().hex}", region="us-east-1", endpoint_url=ENDPOINT)
     mlssocial.create_table()
     yield tmp_path / "job.json"
     assert list(tmp_path.glob("job.json*")) == []
+    store().call("DeleteTable", {"TableName": store().table_name})
 
 
 def start(path: Path, *arguments: str) -> subprocess.Popen[bytes]:
     """Start a command on the test's table in a process of its own, and wait until its checkpoint has been written."""
-    where = ["--endpoint", str(current().endpoint_url)]
+    before, at = version(path), current()
+    where = ["--endpoint", str(at.endpoint_url), "--table", at.table_name, "--region", at.region or "us-east-1"]
     command = [sys.executable, "-c", CODE, *where, *arguments, "--checkpoint", str(path)]
-    before, settings = version(path), current()
-    keys = ",".join(f"{name}={key.reveal()}" for name, key in settings.token_keys.items())
-    environment = {"MLSSOCIAL_TOKEN_KEYS": keys, "MLSSOCIAL_CURRENT_TOKEN_KEY": str(settings.sealing_key)}
+    keys = ",".join(f"{name}={key.reveal()}" for name, key in at.token_keys.items())
+    environment = {"MLSSOCIAL_TOKEN_KEYS": keys, "MLSSOCIAL_CURRENT_TOKEN_KEY": str(at.sealing_key)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | environment)
     written = time.monotonic() + 60
     while version(path) == before and process.poll() is None and time.monotonic() < written:

@@ -199,6 +199,30 @@ SEEDS = (
         ("tests/test_audit.py", "tests/test_drift.py"),
     ),
     Seed(
+        "a page is in the checkpoint before it was taken over",
+        "segments.py",
+        "            take(report, done.result)\n",
+        """            state.positions[segment] = done.after
+            _write(file, state)
+            take(report, done.result)
+""",
+        ("tests/test_audit.py",),
+    ),
+    Seed(
+        "a reseal does not compare the tokens",
+        "prepare.py",
+        "for name in tokens}",
+        "for name in ()}",
+        ("tests/test_reseal.py",),
+    ),
+    Seed(
+        "a rotation leaves what is sealed",
+        "reseal.py",
+        "key_id_of(token) != self.key_id if self.rotate else",
+        "",
+        ("tests/test_reseal.py",),
+    ),
+    Seed(
         "an index's rows of another user are taken",
         "results.py",
         "if tenant is not None and (PK",
