@@ -1,8 +1,8 @@
 """
 A feed's file into records: RESO Web API pages, Spark bodies, arrays, single records and NDJSON, each also gzipped.
 
-Numbers stay the text that they are in the file, so that none is rounded, and none is expensive. Where records come one a line,
-lines are read one by one; anything else is read whole.
+Numbers stay the text that they are in the file, so that none is rounded, and none is expensive. However long a feed is, no more
+of it is in memory than its largest record, and a megabyte.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn, TextIO
 
 from mlssocial.exceptions import FeedError
 
+from .streaming import BLANKS, MAX_VALUE, WHOLE, BrokenError, Text, decode_at, skip_blanks
+
 STDIN = "-"
 """The path that stands for standard input."""
 
 _GZIP = b"\x1f\x8b"
-_BLANKS = " \t\r\n\ufeff"
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,20 +120,12 @@ def _records(lines: TextIO, name: str) -> Iterator[Record]:
 # --- JSON ------------------------------------------------------------------------------------------------------------
 
 
-class _BrokenError(ValueError):
-    """Text that is not JSON; *at* is where."""
-
-    def __init__(self, reason: str, at: int) -> None:
-        super().__init__(reason)
-        self.at = at
-
-
 class _Value(NamedTuple):
     """A JSON value of a file; the line, where every line is a value of its own; and what is wrong with that line."""
 
     value: Any
     line: int | None = None
-    problem: _BrokenError | None = None
+    problem: BrokenError | None = None
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -148,14 +142,17 @@ def _values(lines: TextIO, name: str) -> Iterator[_Value]:
     A first line that is JSON by itself means that each line is; so does one that no further line can mend, if the next is an
     object. Else the file is one text.
     """
-    numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip(_BLANKS))
+    numbered = ((number, line) for number, line in _numbered(lines) if line.strip(BLANKS))
     number, line = next(numbered, (1, ""))
+    if len(line) >= WHOLE and not line.endswith("\n"):
+        yield from _text(Text(line, lines, number, _DECODER.raw_decode), name)
+        return
     found = _line(number, line)
     if found and (broken := found[-1].problem):
-        after, second = next(numbered, (0, "")) if broken.at < len(line.rstrip(_BLANKS)) else (0, "")
+        after, second = next(numbered, (0, "")) if broken.at < len(line.rstrip(BLANKS)) else (0, "")
         following = _line(after, second)
         if not following or following[-1].problem or not isinstance(following[0].value, dict):
-            yield from _text(line + second + lines.read(), number, name)
+            yield from _text(Text(line + second, lines, number, _DECODER.raw_decode), name)
             return
         found += following
     yield from found
@@ -163,45 +160,35 @@ def _values(lines: TextIO, name: str) -> Iterator[_Value]:
         yield from _line(number, line)
 
 
-def _text(text: str, number: int, name: str) -> Iterator[_Value]:
-    """Read the values of one text, which begins at that line."""
+def _numbered(lines: TextIO) -> Iterator[tuple[int, str]]:
+    """Give lines with their numbers; each as long as it may be, the first no longer than it takes to tell it from a page."""
+    number, most = 1, WHOLE
+    while line := lines.readline(most):
+        yield number, line
+        while not line.endswith("\n") and (line := lines.readline(_CHUNK)):
+            pass  # of a line that is too long the rest is passed over
+        number, most = number + 1, MAX_VALUE
+
+
+def _text(text: Text, name: str) -> Iterator[_Value]:
+    """Read the values of one text."""
     try:
-        for value in _decoded(text):
-            yield _Value(value)
-    except _BrokenError as error:
-        raise FeedError(f"{name}: line {number + text.count(chr(10), 0, error.at)}: not JSON: {error}") from None
+        yield from map(_Value, text.documents())
+    except BrokenError as error:
+        raise FeedError(f"{name}: line {error.at}: not JSON: {error}") from None
 
 
 def _line(number: int, line: str) -> list[_Value]:
     """Read the values of one line; what is broken comes last."""
     found: list[_Value] = []
+    at, text = 0, line.rstrip(BLANKS)
     try:
-        for value in _decoded(line.rstrip(_BLANKS)):
-            found.append(_Value(value, number))  # noqa: PERF401  what stands before a broken value is kept
-    except _BrokenError as error:
+        while (at := skip_blanks(text, at)) < len(text):
+            value, at = decode_at(_DECODER.raw_decode, text, at)
+            found.append(_Value(value, number))
+    except BrokenError as error:
         found.append(_Value(None, number, error))
     return found
-
-
-def _decoded(text: str) -> Iterator[Any]:
-    """Decode one value after the other; _BrokenError where there is none, or one is nested too deep."""
-    at = 0
-    while (at := _skip_blanks(text, at)) < len(text):
-        try:
-            value, at = _DECODER.raw_decode(text, at)
-        except json.JSONDecodeError as error:
-            raise _BrokenError(error.msg, error.pos) from None
-        except RecursionError:
-            raise _BrokenError("nested too deep", at) from None
-        except ValueError as error:
-            raise _BrokenError(str(error), at) from None
-        yield value
-
-
-def _skip_blanks(text: str, at: int) -> int:
-    while at < len(text) and text[at] in _BLANKS:
-        at += 1
-    return at
 
 
 # --- What a server wraps records in ----------------------------------------------------------------------------------
