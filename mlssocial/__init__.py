@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from .audit import AuditReport as AuditReport
     from .audit import audit_table as audit_table
     from .batch import BatchResult as BatchResult
+    from .crypto import DataKey as DataKey
+    from .crypto import KeyProvider as KeyProvider
+    from .crypto import new_token_key as new_token_key
     from .drift import Finding as Finding
     from .entities import Address as Address
     from .entities import ListingData as ListingData
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from .entities import SocialPostData as SocialPostData
     from .exceptions import BatchIncompleteError as BatchIncompleteError
     from .exceptions import ConfigurationError as ConfigurationError
+    from .exceptions import DecryptionError as DecryptionError
+    from .exceptions import ExecutorError as ExecutorError
     from .exceptions import FeedError as FeedError
     from .exceptions import InvalidCursorError as InvalidCursorError
     from .exceptions import InvalidItemError as InvalidItemError
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
     from .exceptions import ItemNotFoundError as ItemNotFoundError
     from .exceptions import MLSSocialError as MLSSocialError
     from .exceptions import OutcomeUnknownError as OutcomeUnknownError
+    from .exceptions import PlaintextTokensWarning as PlaintextTokensWarning
     from .exceptions import SkippedRecordError as SkippedRecordError
     from .exceptions import StaleItemError as StaleItemError
     from .exceptions import StoreError as StoreError
@@ -69,14 +75,16 @@ _HOMES = {
     "audit": "AuditReport audit_table",
     "drift": "Finding",
     "batch": "BatchResult",
+    "crypto": "DataKey KeyProvider new_token_key",
     "entities": (
         "Address ListingData ListingStatus MLSConnectionData PerformanceMetricsData Photo Platform PlatformMetrics PostStatus "
         "SocialConnectionData SocialPostData"
     ),
     "exceptions": (
-        "BatchIncompleteError ConfigurationError FeedError InvalidCursorError InvalidItemError InvalidKeyError "
-        "InvalidRecordError ItemAlreadyExistsError ItemNotFoundError MLSSocialError OutcomeUnknownError SkippedRecordError "
-        "StaleItemError StoreError TransactionCanceledError UnreadableItemWarning WrongEntityError"
+        "BatchIncompleteError ConfigurationError DecryptionError ExecutorError FeedError InvalidCursorError InvalidItemError "
+        "InvalidKeyError InvalidRecordError ItemAlreadyExistsError ItemNotFoundError MLSSocialError "
+        "OutcomeUnknownError PlaintextTokensWarning SkippedRecordError StaleItemError StoreError "
+        "TransactionCanceledError UnreadableItemWarning WrongEntityError"
     ),
     "managers": "ALL_USERS Refreshed",
     "models": "Item Listing MLSConnection PerformanceMetrics SocialConnection SocialPost check_table create_table",

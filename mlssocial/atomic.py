@@ -22,6 +22,7 @@ from .exceptions import InvalidItemError, MLSSocialError, OutcomeUnknownError, S
 from .expressions import Expression
 from .prepare import Prepared
 from .schema import DATA, LISTING, OPERATION, PK, SK, SOCIAL_POST, TTL, WRITE_ID, expired, now_millis
+from .tokens import MASK, is_sealed
 from .wire import Row, decode_row
 
 if TYPE_CHECKING:
@@ -297,7 +298,16 @@ def _user(operations: Sequence[Operation]) -> str:
 
 def _asked(operations: Sequence[Operation]) -> list[Any]:
     """Give what is asked for, in whichever order: each item has one operation."""
-    return sorted(([*one.key, one.verb, one.asked] for one in operations), key=lambda one: one[:2])
+    return sorted(([*one.key, one.verb, _settled(one.asked)] for one in operations), key=lambda one: one[:2])
+
+
+def _settled(asked: Any) -> Any:
+    """Leave out what a repeat of the same request cannot repeat: a token is sealed anew each time."""
+    if isinstance(asked, dict):
+        return {name: _settled(value) for name, value in asked.items()}
+    if isinstance(asked, list):
+        return [_settled(value) for value in asked]
+    return MASK if isinstance(asked, str) and is_sealed(asked) else asked
 
 
 def _listings(operations: Sequence[Operation]) -> dict[Key, tuple[tuple[str, str], int]]:

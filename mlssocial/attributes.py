@@ -11,6 +11,7 @@ from pynamodb.attributes import Attribute, DiscriminatorAttribute
 from .codec import WireMap, dump, epoch_millis, from_epoch_millis, load
 from .entities import Payload
 from .schema import DATA, Entity
+from .tokens import Token
 
 D = TypeVar("D", bound=Payload)
 
@@ -64,12 +65,22 @@ class DataAttribute(Attribute[D], Generic[D]):
         self.entity = entity
 
     def serialize(self, value: D) -> WireMap:
-        """Write the payload's fields."""
-        return dump(value)
+        """
+        Write the payload's fields, for PynamoDB's own dumps: tokens as they lie sealed in the table, or as the mask.
+
+        No manager comes by here: what is stored is made by the write engine.
+        """
+        names = [name for name, _ in self.entity.token_names]
+        tokens = {name: _shown(token) for name in names if (token := getattr(value, name, None)) is not None}
+        return dump(value.model_copy(update=tokens) if tokens else value)
 
     def deserialize(self, value: WireMap) -> D:
         """Read the payload's fields."""
         return load(self.entity.payload, value)
+
+
+def _shown(token: Token) -> Token:
+    return token if token.sealed or not token else Token.masked()
 
 
 class EntityTypeAttribute(DiscriminatorAttribute):

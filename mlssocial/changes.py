@@ -8,7 +8,7 @@ update assumes that it is there, makes its request conditional on that, and is r
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import pairwise
@@ -21,6 +21,7 @@ from .codec import MAX_NESTING, CodecError, WireMap, encode, explain, native, nu
 from .entities import PlatformMetrics
 from .exceptions import InvalidItemError
 from .schema import Entity
+from .tokens import Token
 
 Path = tuple[str, ...]
 
@@ -121,9 +122,13 @@ def parse(
     """
     key = entity.keys(ids)
     remove = (remove,) if isinstance(remove, str) else tuple(remove)
+
+    def seal(path: Path, token: Token) -> Token:
+        return entity.sealed(operation, key, path[-1], token)
+
     try:
         removes = frozenset(_removal(entity, name) for name in remove)
-        sets = dict(_assignment(entity.payload, name, value) for name, value in values.items())
+        sets = dict(_assignment(entity.payload, name, value, seal) for name, value in values.items())
         touched = frozenset(name.split("__")[0] for name in (*values, *remove))
         if fixed := sorted(touched & entity.key_fields.keys()):
             raise CodecError(f"{', '.join(fixed)}: part of the key, which no update can change", tuple(fixed))
@@ -137,6 +142,9 @@ def parse(
 
 def expectations(entity: Entity[Any], operation: str, ids: tuple[Any, ...], values: Mapping[str, Any]) -> WireSets:
     """Check the keyword arguments of a check, as an update's are, and give the value that each path has to have."""
+    if secret := sorted(values.keys() & {name for name, _ in entity.token_names}):
+        reason = f"{', '.join(secret)}: sealed tokens cannot be compared in the table; give if_unchanged_since"
+        raise InvalidItemError(operation, entity.keys(ids), reason, fields=secret)
     return dict(parse(entity, operation, ids, values, ()).sets) if values else {}
 
 
@@ -177,7 +185,9 @@ def _removal(entity: Entity[Any], name: str) -> Path:
     return path
 
 
-def _assignment(payload: type[BaseModel], name: str, value: Any) -> tuple[Path, dict[str, Any]]:
+def _assignment(
+    payload: type[BaseModel], name: str, value: Any, seal: Callable[[Path, Token], Token] | None = None
+) -> tuple[Path, dict[str, Any]]:
     path, holder, last = _walk(payload, name)
     try:
         if isinstance(holder, _MapOf):
@@ -186,7 +196,8 @@ def _assignment(payload: type[BaseModel], name: str, value: Any) -> tuple[Path, 
             return path, encode(native(entry), path)
         checked = holder.model_construct()
         setattr(checked, last, value)  # validates this one field
-        return path, encode(native(getattr(checked, last)), path)
+        taken = getattr(checked, last)
+        return path, encode(seal(path, taken) if seal and isinstance(taken, Token) else native(taken), path)
     except ValidationError as error:
         raise CodecError(str(explain(error)), (".".join(path),)) from None
 

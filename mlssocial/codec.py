@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from .entities import EPOCH, MILLISECOND, STORED, Payload, check_number, parse_number
-from .tokens import Token
+from .entities import EPOCH, MILLISECOND, Payload, check_number, parse_number
+from .tokens import STORED, Token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -181,7 +181,9 @@ def _encode_scalar(value: Any) -> AttributeValue:
     if value is None:
         return {"NULL": True}
     if isinstance(value, Token):
-        return {"S": _text(value.reveal())}
+        if value.stored is None:
+            raise ValueError("a token is written through the managers, which seal it")
+        return {"S": _text(value.stored)}
     if isinstance(value, bytes | bytearray):
         return {"B": bytes(value)}
     if isinstance(value, set | frozenset):

@@ -84,7 +84,7 @@ _SCALARS: list[tuple[Any, _Kind]] = [
     (Day, _Kind("S", "load_day({x})", "dump_day({x})")),
     (Flag, _Kind("BOOL", "{x}", "dump_flag({x})", bool)),
     (AnyPlatform, _Kind("S", "platforms({x}, {x})", "quote({x})")),
-    (Token, _Kind("S", "Token({x})", "dump_token({x})")),
+    (Token, _Kind("S", "token_at_rest({x})", "dump_token({x})")),
 ]
 
 
@@ -100,7 +100,7 @@ class _Compiler:
             "new": object.__new__,
             "small_numbers": _SMALL_NUMBERS,
             "small_wholes": _SMALL_WHOLES,
-            "Token": Token,
+            "token_at_rest": Token.at_rest,
             "platforms": Platform._value2member_map_.get,
             "dict_get": dict.get,
             "comma": ",".join,

@@ -36,7 +36,7 @@ from . import components, local
 from .components import until
 from .exceptions import ConfigurationError, MLSSocialError, StoreError, store_error
 from .schema import expired, now_millis
-from .settings import Settings, table_settings
+from .settings import Settings, are_everyones, table_settings
 from .transport import Transport
 from .wire import AttributeValue, Row, decode_row
 
@@ -330,27 +330,45 @@ def _translated(operation: str, request: dict[str, Any], error: Exception, *, lo
 
 _lock = Lock()
 _store: Store | None = None
+_apart: dict[int, Store] = {}
+_MOST_APART = 8
 
 
 def store() -> Store:
     """Give the connection under the settings in force; a new one as soon as they have changed."""
-    global _store
     settings = table_settings()
     held = _store
+    if held is not None and held.settings is settings:
+        return held
+    with _lock:
+        return _replaced(settings) if are_everyones(settings) else _kept_apart(settings)
+
+
+def _replaced(settings: Settings) -> Store:
+    """Give the process's connection, in the place of one under settings that are no longer in force."""
+    global _store
+    held = _store
     if held is None or held.settings is not settings:
-        with _lock:
-            held = _store
-            if held is None or held.settings is not settings:
-                if held is not None:
-                    held.close()
-                held = _store = Store(settings)
+        if held is not None:
+            held.close()
+        held = _store = Store(settings)
     return held
 
 
+def _kept_apart(settings: Settings) -> Store:
+    """Give the connection under settings of one context alone, which is kept for the next such context."""
+    if id(settings) not in _apart:
+        while len(_apart) >= _MOST_APART:
+            _apart.pop(next(iter(_apart))).close()
+        _apart[id(settings)] = Store(settings)
+    return _apart[id(settings)]
+
+
 def _forget() -> None:
-    """Drop the connection: a forked child that shared its parent's sockets would read its parent's answers."""
+    """Drop the connections: a forked child that shared its parent's sockets would read its parent's answers."""
     global _store, _lock
     _store, _lock = None, Lock()
+    _apart.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationInfo
 from pydantic.alias_generators import to_camel
 
-from .tokens import Token
+from .tokens import STORED, Token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html#HowItWorks.DataTypes.Number
 MAX_NUMBER_DIGITS = 38
 MAX_NUMBER_EXPONENT, MIN_NUMBER_EXPONENT = 125, -130
-
-STORED = "mlssocial: stored"
-"""Validation context of values that come from the table: wire types are taken at their word, and nothing is coerced."""
 
 EPOCH, MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 # At most 400 characters: 38 digits with 130 zeros on either side, and no more. Longer text is refused before it costs anything.

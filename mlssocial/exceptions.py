@@ -15,12 +15,15 @@ Every error that leaves mlssocial.
       WrongEntityError                    another entity is stored under that key             .found
       BatchIncompleteError                some of a batch was not written                     .unprocessed .result
       OutcomeUnknownError                 nobody can tell whether a write was applied         .operation
+      DecryptionError                     a sealed token cannot be opened                     .key_id
       StoreError                          DynamoDB, or the way to it, refused                 .code .request_id
+      ExecutorError(RuntimeError)         a step of a bulk job was not run, or not to its end  .segment
       FeedError(ValueError)               an MLS feed cannot be read
         InvalidRecordError                one record of it has a value that cannot be         .field .reason
         SkippedRecordError                one record of it has no place among the listings    .reason
 
     UnreadableItemWarning(UserWarning)    a row was left out of an iteration
+    PlaintextTokensWarning(UserWarning)   tokens are written in clear text
 
 A message names the operation, the key, the reason and the remedy, and never a token. Errors of botocore and PynamoDB are
 translated in :func:`store_error` and nowhere else.
@@ -137,6 +140,19 @@ class OutcomeUnknownError(ItemError):
     """
 
 
+class DecryptionError(ItemError):
+    """
+    A sealed token cannot be opened: its key is gone, it was altered, or it lies at another place than it was sealed for.
+
+    Attributes:
+        key_id: The key that it is sealed under, as far as it says so.
+    """
+
+    def __init__(self, operation: str, key: tuple[str, str] | None, reason: str, *, key_id: str | None = None) -> None:
+        super().__init__(operation, key, reason)
+        self.key_id = key_id
+
+
 class TransactionCanceledError(MLSSocialError):
     """
     A transaction was refused, and nothing of it was written.
@@ -169,10 +185,10 @@ class BatchIncompleteError(MLSSocialError):
 
 class StoreError(MLSSocialError):
     """
-    DynamoDB refused, or could not be reached.
+    DynamoDB, or KMS where it holds the tokens' keys, refused or could not be reached.
 
     Attributes:
-        code: DynamoDB's error code, or the name of botocore's exception where no answer came.
+        code: The service's error code, or the name of botocore's exception where no answer came.
         request_id: AWS's id of the request, or None.
     """
 
@@ -180,6 +196,20 @@ class StoreError(MLSSocialError):
         super().__init__(message)
         self.code = code
         self.request_id = request_id
+
+
+class ExecutorError(MLSSocialError, RuntimeError):
+    """
+    An executor could not run a step of a bulk job, or lost it with its worker.
+
+    Attributes:
+        segment: The job's segment.
+    """
+
+    def __init__(self, segment: int, reason: str) -> None:
+        super().__init__(f"segment {segment}: {reason}")
+        self.segment = segment
+        self.reason = reason
 
 
 class FeedError(MLSSocialError, ValueError):
@@ -218,6 +248,10 @@ class UnreadableItemWarning(UserWarning):
     """An iteration left out a row that cannot be read as its entity; the message names its key."""
 
 
+class PlaintextTokensWarning(UserWarning):
+    """Tokens are written in clear text, since ``allow_plaintext_tokens`` says so and no key is configured."""
+
+
 _REMEDIES: Mapping[str, str] = {
     "ResourceNotFoundException": "the table or index is not there; create_table() makes it, check_table() compares it",
     "NoCredentialsError": "configure AWS credentials, or endpoint_url='local:' for the embedded engine",
@@ -232,9 +266,9 @@ _REMEDIES: Mapping[str, str] = {
 }
 
 
-def store_error(operation: str, error: Exception) -> StoreError:
+def store_error(operation: str, error: Exception, *, remedies: Mapping[str, str] = {}) -> StoreError:
     """
-    Translate an exception of botocore or PynamoDB.
+    Translate an exception of botocore or PynamoDB; *remedies*, by code, go before those for DynamoDB.
 
     The caller chains the cause. DynamoDB's own message is kept, since it never repeats a value of ours but for a key's name;
     botocore's message for an unanswered request names the endpoint and nothing else.
@@ -243,7 +277,7 @@ def store_error(operation: str, error: Exception) -> StoreError:
     detail = response.get("Error", {})
     code = detail.get("Code") or type(error).__name__
     reason = detail.get("Message") or str(error)
-    remedy = _REMEDIES.get(code)
+    remedy = remedies.get(code) or _REMEDIES.get(code)
     metadata = response.get("ResponseMetadata", {})
     return StoreError(
         f"{operation}: {code}: {reason}" + (f" ({remedy})" if remedy else ""),

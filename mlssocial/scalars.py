@@ -124,10 +124,10 @@ def dump_flag(value: Any) -> str:
 
 
 def dump_token(value: Any) -> str:
-    """Write a token, quoted."""
-    if type(value) is not Token:
+    """Write a token as it lies at rest, quoted."""
+    if type(value) is not Token or value.stored is None:
         raise SurpriseError
-    return quote(value.reveal())
+    return quote(value.stored)
 
 
 def dump_name(value: Any) -> str:

@@ -13,12 +13,12 @@ from datetime import date
 from decimal import Decimal
 from enum import Enum
 from functools import cache, lru_cache
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, get_args
 
 import msgspec
 
-from . import keys
-from .codec import CodecError, WireMap, decode, native, wire_name
+from . import crypto, keys
+from .codec import CodecError, WireMap, decode, encode, native, natives, wire_name
 from .compiled import RowDecoder, load, row_decoder, write
 from .entities import (
     ListingData,
@@ -31,6 +31,7 @@ from .entities import (
     SocialPostData,
 )
 from .exceptions import InvalidItemError, InvalidKeyError
+from .tokens import Token
 from .wire import Row, decode_row, encoded, plain, plain_row
 
 D = TypeVar("D", bound=Payload)
@@ -152,7 +153,7 @@ class Entity(Generic[D]):
 
     def encode(self, operation: str, ids: tuple[Any, ...], payload: object) -> Content:
         """
-        Make Data of a caller's payload, with the fields that repeat the key filled in.
+        Make Data of a caller's payload, with the fields that repeat the key filled in, and tokens sealed.
 
         InvalidItemError if it is another entity's payload, contradicts the key, or was changed to what cannot be stored.
         """
@@ -161,6 +162,8 @@ class Entity(Generic[D]):
             raise InvalidItemError(operation, key, f"{self.payload.__name__} is needed, not {type(payload).__name__}")
         if self.key_fields:
             payload = self._filled(operation, key, payload)
+        if sealed := self._sealed(operation, key, payload):
+            payload = payload.model_copy(update=sealed)
         try:
             json = msgspec.Raw(write(payload))
         except CodecError as error:
@@ -188,6 +191,29 @@ class Entity(Generic[D]):
                 raise InvalidItemError(operation, key, reason, fields=(wire,))
         return payload.model_copy(update=missing) if missing else payload
 
+    @property
+    def token_names(self) -> list[tuple[str, str]]:
+        """The payload's tokens, by their names in Python and in Data."""
+        return _token_names(self.payload)
+
+    def sealed(self, operation: str, key: tuple[str, str], wire: str, token: Token) -> Token:
+        """Give a token as it is to lie in an item; InvalidItemError if no UTF-8 can hold it."""
+        try:
+            return crypto.seal(token, crypto.Place.of(key, wire))
+        except ValueError:
+            raise InvalidItemError(operation, key, f"{wire}: text with a lone surrogate", fields=(wire,)) from None
+
+    def _sealed(self, operation: str, key: tuple[str, str], payload: D) -> dict[str, Token]:
+        """Give the tokens of a payload as they are to lie in the item."""
+        values = payload.__dict__
+        there = [(name, wire) for name, wire in _token_names(type(payload)) if type(values.get(name)) is Token]
+        return {name: self.sealed(operation, key, wire, values[name]) for name, wire in there}
+
+    def index_map(self, payload: D) -> WireMap:
+        """Give the fields of a payload that its item's index keys are made of, as attribute values."""
+        values = natives(payload)
+        return {wire: encode(values[wire], (wire,)) for wire in self.index_names if wire in values}
+
     def decode(self, operation: str, row: Row) -> D:
         """Make the payload of a stored item; InvalidItemError if its key or its Data is not this entity's."""
         key = (row[PK].S or "", row[SK].S or "")
@@ -196,11 +222,17 @@ class Entity(Generic[D]):
             data = row[DATA].M if DATA in row else None
             if data is None:
                 raise CodecError("Data is no map", (DATA,))
-            return load(self.payload, data)
+            payload = load(self.payload, data)
         except CodecError as error:
             raise InvalidItemError(operation, key, str(error), fields=error.fields) from None
         except InvalidKeyError as error:
             raise InvalidItemError(operation, key, str(error)) from None
+        values = payload.__dict__
+        for name, wire in self.token_names:
+            token = values.get(name)
+            if token is not None and token.sealed:
+                values[name] = Token.at_rest(token.stored, crypto.Place.of(key, wire))
+        return payload
 
 
 def now_millis() -> int:
@@ -231,6 +263,14 @@ def _primary_key(make_keys: Callable[..., keys.Keys], *ids: Any) -> tuple[str, s
 @cache
 def _wire_names(payload: type[Payload], names: tuple[str, ...]) -> list[tuple[str, str]]:
     return [(name, wire_name(payload, name)) for name in names]
+
+
+@cache
+def _token_names(payload: type[Payload]) -> list[tuple[str, str]]:
+    fields = payload.model_fields.items()
+    return [
+        (name, wire_name(payload, name)) for name, field in fields if Token in (field.annotation, *get_args(field.annotation))
+    ]
 
 
 def _plain(value: dict[str, Any] | None) -> Any:

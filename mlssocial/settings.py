@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, fields, replace
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .exceptions import ConfigurationError
+from .exceptions import ConfigurationError, PlaintextTokensWarning
+from .tokens import Secret
+
+if TYPE_CHECKING:
+    from .crypto import KeyProvider
 
 ENVIRONMENT_PREFIX = "MLSSOCIAL_"
 LOCAL_PREFIX = "local:"
+KEY_BYTES = 32
+"""How long a key of ``token_keys`` is: AES-256."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +44,13 @@ class Settings:
         read_timeout: How long one attempt may wait for the next piece of an answer.
         max_pool_connections: How many connections are kept; set it to the number of threads.
         transport: ``direct``, this project's own way for data operations, or ``botocore``.
+        token_keys: The keys that tokens are sealed with, by id: the base64 of 32 bytes, or the ARN of a key or an alias in AWS
+            KMS. Held as :class:`Secret`. In the environment ``k1=<base64>,k2=arn:aws:kms:...``.
+        current_token_key: The id of the one that seals; the others open what they have sealed. Not needed where there is one.
+        token_context: What all tokens are bound to beside their place; a token of another context does not open. It is not the
+            table's name, which a restored backup changes.
+        key_provider: Another source of keys, instead of *token_keys*.
+        allow_plaintext_tokens: Without a key, write tokens in clear text, and warn; otherwise that is refused.
     """
 
     table_name: str = ""
@@ -43,6 +62,11 @@ class Settings:
     read_timeout: float = 5.0
     max_pool_connections: int = 16
     transport: str = "direct"
+    token_keys: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    current_token_key: str | None = None
+    token_context: str = "mlssocial"  # noqa: S105  a name that all who share the table know
+    key_provider: KeyProvider | None = field(default=None, hash=False)
+    allow_plaintext_tokens: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, naming the setting."""
@@ -52,21 +76,50 @@ class Settings:
                 raise ConfigurationError(f"{name}: a number above zero is needed, not {value!r}")
         if not isinstance(self.max_pool_connections, int):
             raise ConfigurationError(f"max_pool_connections: a whole number is needed, not {self.max_pool_connections!r}")
-        for name in ("table_name", "region", "endpoint_url", "profile"):
+        for name in ("table_name", "region", "endpoint_url", "profile", "current_token_key", "token_context"):
             value = getattr(self, name)
-            if not isinstance(value, str) and (value is not None or name == "table_name"):
+            if not isinstance(value, str) and (value is not None or name in {"table_name", "token_context"}):
                 raise ConfigurationError(f"{name}: a string is needed, not {type(value).__name__}")
         if self.endpoint_url and ":" not in self.endpoint_url:
             raise ConfigurationError(f"endpoint_url: a URL is needed, or local: or local:PATH, not {self.endpoint_url!r}")
         if self.transport not in {"direct", "botocore"}:
             raise ConfigurationError(f"transport: 'direct' or 'botocore' is needed, not {self.transport!r}")
+        if not isinstance(self.allow_plaintext_tokens, bool):
+            raise ConfigurationError(f"allow_plaintext_tokens: True or False is needed, not {self.allow_plaintext_tokens!r}")
         if self.is_local and not self.table_name:
             object.__setattr__(self, "table_name", "mlssocial")
+        self._take_keys()
+
+    def _take_keys(self) -> None:
+        """Check the keys, and hide them."""
+        if not isinstance(self.token_keys, Mapping):
+            raise ConfigurationError("token_keys: a mapping of key ids to keys is needed")
+        if self.token_keys and self.key_provider is not None:
+            raise ConfigurationError("token_keys and key_provider: give one of them")
+        hidden = {_key_id("token_keys", key_id): _key(key_id, key) for key_id, key in self.token_keys.items()}
+        object.__setattr__(self, "token_keys", hidden)
+        current = self.current_token_key
+        if self.sealing_key is None and (hidden or self.key_provider is not None):
+            raise ConfigurationError("current_token_key: name the key that tokens are sealed with")
+        if current is not None and current not in hidden and self.key_provider is None:
+            raise ConfigurationError(f"current_token_key: {current!r} is not among token_keys")
+        if current is not None:
+            _key_id("current_token_key", current)
 
     @property
     def is_local(self) -> bool:
         """Whether the table is in the embedded engine."""
         return (self.endpoint_url or "").startswith(LOCAL_PREFIX)
+
+    def shared(self) -> dict[str, Any]:
+        """Give what another process has to be told to work on the same table: no secret, and nothing of who this one is."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _OWN}
+
+    @property
+    def sealing_key(self) -> str | None:
+        """The id of the key that seals tokens, None where there is none."""
+        only = next(iter(self.token_keys)) if len(self.token_keys) == 1 else None
+        return self.current_token_key or only
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -78,6 +131,8 @@ class Settings:
         return cls(**{known[name].name: _parsed(name, value) for name, value in given.items() if name in known})
 
 
+# A process has these of its own environment: credentials, and what opens tokens.
+_OWN = frozenset({"profile", "token_keys", "key_provider"})
 # Environment variables of this project that are no settings of the table.
 _OTHERS = frozenset({"MLSSOCIAL_TEST_ENDPOINT_URL"})
 _NUMBERS: Mapping[str, Callable[[str], float]] = {
@@ -86,17 +141,66 @@ _NUMBERS: Mapping[str, Callable[[str], float]] = {
     "MLSSOCIAL_READ_TIMEOUT": float,
     "MLSSOCIAL_MAX_POOL_CONNECTIONS": int,
 }
+_FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
 def _parsed(name: str, value: str) -> Any:
+    if name == "MLSSOCIAL_TOKEN_KEYS":
+        return _keys_of(value)
+    if name == "MLSSOCIAL_ALLOW_PLAINTEXT_TOKENS":
+        if value.lower() not in _FLAGS:
+            raise ConfigurationError(f"{name}: true or false is needed, not {value!r}")
+        return _FLAGS[value.lower()]
+    if name == "MLSSOCIAL_KEY_PROVIDER":
+        raise ConfigurationError(f"{name}: a provider is an object; configure(key_provider=...)")
     try:
         return _NUMBERS.get(name, str)(value)
     except ValueError:
         raise ConfigurationError(f"{name}: a number is needed, not {value!r}") from None
 
 
+def _keys_of(text: str) -> dict[str, str]:
+    """Read ``k1=<base64>,k2=arn:aws:kms:...``; an error shows nothing of it."""
+    pairs = [part.strip().partition("=") for part in text.split(",") if part.strip()]
+    if not all(key_id and equals and key for key_id, equals, key in pairs):
+        raise ConfigurationError("MLSSOCIAL_TOKEN_KEYS: key ids and keys are needed, as in k1=<base64>,k2=<ARN>")
+    if len({key_id for key_id, _, _ in pairs}) < len(pairs):
+        raise ConfigurationError("MLSSOCIAL_TOKEN_KEYS: a key id is given twice")
+    return {key_id: key for key_id, _, key in pairs}
+
+
+_KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+_KMS_KEY = re.compile(r"arn:[a-z0-9-]+:kms:[a-z0-9-]+:\d{12}:(key|alias)/[A-Za-z0-9/_-]+", re.ASCII)
+
+
+def is_kms_key(key: str) -> bool:
+    """Tell whether a key of ``token_keys`` is one of AWS KMS."""
+    return _KMS_KEY.fullmatch(key) is not None
+
+
+def _key_id(name: str, key_id: object) -> str:
+    if not isinstance(key_id, str) or not _KEY_ID.fullmatch(key_id):
+        raise ConfigurationError(f"{name}: a key id is 1 to 64 letters, digits, '_', '.' and '-'")
+    return key_id
+
+
+def _key(key_id: str, key: object) -> Secret:
+    """Hide a key; ConfigurationError, which does not show it, if it is none."""
+    text = key.reveal() if isinstance(key, Secret) else key
+    if isinstance(text, str):
+        try:
+            if is_kms_key(text) or len(base64.b64decode(text, validate=True)) == KEY_BYTES:
+                return Secret(text)
+        except (binascii.Error, ValueError):
+            pass  # what is wrong with it would show it
+    raise ConfigurationError(
+        f"token_keys: {key_id} is neither the base64 of {KEY_BYTES} bytes ('mlssocial token-key' makes one) nor a KMS key's ARN"
+    ) from None
+
+
 _lock = Lock()
 _settings: Settings | None = None
+_scope: ContextVar[Settings | None] = ContextVar("mlssocial_settings", default=None)
 
 
 def configure(settings: Settings | None = None, **changes: Any) -> Settings:
@@ -107,6 +211,9 @@ def configure(settings: Settings | None = None, **changes: Any) -> Settings:
         settings: A whole Settings to take over; without it the start is the environment (``MLSSOCIAL_*``).
         **changes: Fields of Settings, such as ``table_name="homes", region="us-west-2"``.
 
+    Warns:
+        PlaintextTokensWarning: Tokens will be written in clear text.
+
     Raises:
         ConfigurationError: A setting is unknown, of the wrong type or impossible.
     """
@@ -115,6 +222,9 @@ def configure(settings: Settings | None = None, **changes: Any) -> Settings:
     if unknown := sorted(changes.keys() - known):
         raise ConfigurationError(f"{', '.join(unknown)}: no such setting; there are {', '.join(sorted(known))}")
     made = replace(settings or Settings.from_env(), **changes)
+    if made.allow_plaintext_tokens and made.sealing_key is None:
+        message = "tokens are written in clear text, for whoever reads the table; configure(token_keys=...) seals them"
+        warnings.warn(message, PlaintextTokensWarning, stacklevel=2)
     with _lock:
         _settings = made
     return made
@@ -122,7 +232,22 @@ def configure(settings: Settings | None = None, **changes: Any) -> Settings:
 
 def current() -> Settings:
     """Give the settings in force; the environment's where nothing was configured."""
-    return _settings or configure()
+    return _scope.get() or _settings or configure()
+
+
+@contextmanager
+def using(settings: Settings) -> Iterator[None]:
+    """Put settings in force for this context and its copies alone, whatever configure() says meanwhile."""
+    token = _scope.set(settings)
+    try:
+        yield
+    finally:
+        _scope.reset(token)
+
+
+def are_everyones(settings: Settings) -> bool:
+    """Tell whether settings are those of the whole process, and not of one context alone."""
+    return settings is _settings
 
 
 def table_settings() -> Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -20,7 +21,11 @@ from mlssocial.wire import plain_row
 
 ENDPOINT = os.environ.get("MLSSOCIAL_TEST_ENDPOINT_URL")
 ENGINES = ["moto", "embedded", *(["endpoint"] if ENDPOINT else [])]
+TOKEN_KEY = "bWxzc29jaWFsLCBhIGtleSB0aGF0IHRlc3RzIHVzZSE="
 SHARED = Path(__file__).parents[2] / "shared"
+
+# Where a shell started this run in the background SIGINT is ignored, here and in every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("ci", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 # For seeded faults: one failure is enough, and the smallest example of it takes minutes.
@@ -37,6 +42,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("MLSSOCIAL_TOKEN_KEYS", f"test={TOKEN_KEY}")
     monkeypatch.setattr("mlssocial.settings._settings", None)
 
 

@@ -76,7 +76,7 @@ def before(operation: str, act: Callable[[], Any], *, times: int = 1, after: boo
 @pytest.fixture
 def pages_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read one item a page."""
-    monkeypatch.setattr("mlssocial.audit.PAGE_ITEMS", 1)
+    monkeypatch.setattr("mlssocial.scans.PAGE_ITEMS", 1)
 
 
 @pytest.mark.usefixtures("table")
@@ -402,7 +402,7 @@ class TestGoingOn:
         """A file that is none is refused, and not overwritten."""
         for content in (b"", b"{", b"[]", b'{"table": 1}', b"\xff", b'{"positions": {"x": 1}}'):
             path.write_bytes(content)
-            with pytest.raises(ConfigurationError, match="cannot be read as an audit's checkpoint"):
+            with pytest.raises(ConfigurationError, match="cannot be read as a checkpoint"):
                 audit_table(checkpoint=path)
             assert path.read_bytes() == content
 

@@ -111,4 +111,4 @@ class TestAudit:
         path = tmp_path / "audit.json"
         path.write_text("{}")
         shown = audit("--checkpoint", str(path), code=1).stderr
-        assert shown.startswith(f"error: {path}: it cannot be read as an audit's checkpoint")
+        assert shown.startswith(f"error: {path}: it cannot be read as a checkpoint")

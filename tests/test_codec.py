@@ -221,7 +221,7 @@ class TestWriting:
     def test_other_values(self) -> None:
         """Moments, days, tokens, tuples and byte arrays are written in the table's forms."""
         assert encode((1, bytearray(b"x"))) == {"L": [{"N": "1"}, {"B": b"x"}]}
-        assert encode(Token("t")) == {"S": "t"}
+        assert encode(Token.at_rest("t")) == {"S": "t"}
         extra = ListingData.model_validate({"status": "sold", "seen": datetime(2024, 1, 16, tzinfo=UTC)})
         assert dump(extra)["seen"] == {"N": "1705363200000"}
 

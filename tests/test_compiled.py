@@ -301,6 +301,7 @@ ODD_VALUES: list[Any] = [
     datetime(2024, 1, 15), datetime(1, 1, 1, tzinfo=UTC), datetime(1969, 12, 31, 23, 59, 59, 1, tzinfo=UTC),
     datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), timedelta(1), ListingStatus.SOLD, PostStatus.FAILED,
     Platform.HUBSPOT, Moods.ACTIVE, Moods.GLAD, Token("t"), Token(""), Token("\ud800"), Token(Text("t")),
+    Token.at_rest("t"), Token.at_rest("\ud800"), Token.at_rest("enc:v1:k::AA=="),
     [], ["a"], ["a", None], ["\ud800"], [1], [["a"]], ("a",), {"a"}, set(), {1, "a"}, frozenset({b"x"}),
     {}, {"a": 1}, {"": 1}, {1: 1}, {Text("a"): Text("b")}, {"a": {"": 1}}, {"a": {2: 1}}, {"a": 1.5}, {"a": "\ud800"},
     {"a": [None, {"b": set()}]}, Names(a=1), Address(city="Reno"), Photo(url="u"), Snapshot(url="u", taken="now"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from mlssocial import ConfigurationError, Listing, Settings, configure
 from mlssocial.connection import store
-from mlssocial.settings import current, table_settings
+from mlssocial.settings import current, table_settings, using
 
 
 class TestEnvironment:
@@ -67,7 +69,7 @@ class TestConfigure:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"tabel_name": "x"}, "tabel_name: no such setting; there are connect_timeout"),
+            ({"tabel_name": "x"}, "tabel_name: no such setting; there are allow_plaintext_tokens, connect_timeout"),
             ({"deadline": 0}, "deadline"),
             ({"deadline": "10"}, "deadline"),
             ({"max_pool_connections": True}, "max_pool_connections"),
@@ -108,6 +110,47 @@ class TestConfigure:
         assert store() is first
         configure(table_name="a", endpoint_url="local:")
         assert store() is not first
+
+
+class TestOfOneContext:
+    def test_are_no_others(self) -> None:
+        """Settings of one context are in force there and in its copies, and nowhere else."""
+        everyones, own = configure(table_name="a", endpoint_url="local:"), Settings(table_name="b", endpoint_url="local:")
+        seen: list[Settings] = []
+        with using(own):
+            thread = Thread(target=lambda: seen.append(current()))
+            thread.start()
+            thread.join()
+            assert (current(), copy_context().run(current), seen) == (own, own, [everyones])
+        assert current() is everyones
+
+    def test_have_a_connection_of_their_own(self) -> None:
+        """Their connection is beside everyone's, is kept for the next time, and closes neither."""
+        everyones = configure(table_name="a", endpoint_url="local:")
+        before, own = store(), Settings(table_name="b", endpoint_url="local:")
+        with using(own):
+            apart = store()
+            assert (apart.table_name, store()) == ("b", apart)
+        assert store() is before
+        with using(own):
+            assert store() is apart
+        with using(everyones):
+            assert store() is before
+
+    def test_no_number_of_them_is_too_large(self) -> None:
+        """Of many connections that are apart the oldest are closed, and made again where they are needed."""
+        configure(table_name="a", endpoint_url="local:")
+        made = [Settings(table_name=f"t{number}", endpoint_url="local:") for number in range(20)]
+        for settings in [*made, *made]:
+            with using(settings):
+                assert store().settings is settings
+                assert store().table_name == settings.table_name
+
+    def test_tell_others_neither_who_one_is_nor_a_secret(self) -> None:
+        """What another process is told holds what leads to the table, and no profile."""
+        told = Settings(table_name="a", region="r", profile="me", deadline=2.5).shared()
+        assert (told["table_name"], told["region"], told["deadline"]) == ("a", "r", 2.5)
+        assert told.keys().isdisjoint({"profile", "token_keys", "key_provider"})
 
 
 class TestIsLocal:

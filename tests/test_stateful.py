@@ -39,9 +39,11 @@ from mlssocial import (
     StaleItemError,
     TransactionCanceledError,
     WrongEntityError,
+    crypto,
 )
 from mlssocial.connection import store
 from mlssocial.results import Results
+from mlssocial.tokens import is_sealed
 from mlssocial.wire import decode_row, plain_row
 
 from .conftest import Tally, get_raw, put_raw
@@ -361,8 +363,17 @@ def stored_rows() -> dict[Key, Wire]:
             },
         )
         for row in map(plain_row, map(decode_row, answer["Items"])):
-            rows[row["PK"]["S"], row["SK"]["S"]] = row
+            rows[row["PK"]["S"], row["SK"]["S"]] = opened(row)
     return rows
+
+
+def opened(row: Wire) -> Wire:
+    """Give a stored row with its tokens in clear text, as the model has them."""
+    key, data = (row["PK"]["S"], row["SK"]["S"]), row.get("Data", {}).get("M", {})
+    for name in {"accessToken", "refreshToken"} & data.keys():
+        if is_sealed(data[name].get("S", "")):
+            data[name] = {"S": crypto.Place.of(key, name).open(data[name]["S"])}
+    return row
 
 
 # --- The machine -----------------------------------------------------------------------------------------------------

@@ -26,6 +26,9 @@ LAYERS = [
     {"indexes", "attributes", "results", "table"},
     {"atomic"},
     {"batch", "audit"},
+    {"scans"},
+    {"segments"},
+    {"workers", "checkpoints"},
     {"drift"},
     {"writes"},
     {"prepare"},
@@ -36,9 +39,10 @@ LAYERS = [
     {"components", "compiled"},
     {"scalars"},
     {"wire"},
-    {"local", "codec"},
+    {"crypto", "local", "codec"},
     {"settings"},
-    {"entities"},
+    {"entities", "kms"},
+    {"masked"},
     {"keys", "tokens"},
     {"exceptions"},
 ]
@@ -139,8 +143,9 @@ class TestDoor:
     @pytest.mark.parametrize(
         ("code", "absent"),
         [
-            ("import mlssocial", {"click", "rich", "moto", "ministack", "pynamodb", "botocore", "pydantic"}),
+            ("import mlssocial", {"click", "rich", "moto", "ministack", "pynamodb", "botocore", "pydantic", "dask"}),
             ("from mlssocial import Listing, ListingData", {"click", "rich", "moto", "ministack", "IPython", "boto3"}),
+            ("from mlssocial import audit_table", {"click", "rich", "moto", "ministack", "dask", "distributed"}),
             ("import mlssocial.keys", {"pydantic", "botocore"}),
         ],
     )

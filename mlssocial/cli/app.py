@@ -27,6 +27,7 @@ COMMANDS = {
     "connections": ("queries", "List a user's connections to MLS feeds and platforms."),
     "show": ("show", "Show everything of a user, or one item whole."),
     "audit": ("audit", "Find items whose index keys are wrong, and repair them."),
+    "token-key": ("keys", "Print a new key to seal tokens with."),
     "shell": ("shell", "Open a Python prompt with the models at hand."),
 }
 """Every command: the module that has it, as ``<name>_command``, and its short help."""
@@ -52,7 +53,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f".{COMMANDS[cmd_name][0]}", __package__)
-        command: click.Command = getattr(module, f"{cmd_name}_command")
+        command: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import click
 
-from mlssocial.audit import MAX_SEGMENTS, AuditReport, audit_table
+from mlssocial.audit import AuditReport, audit_table
 from mlssocial.settings import current
 
 from .connect import connect
 from .items import Column, text
+from .jobs import job_options
 from .options import Command, Globals
 from .output import console, print_json, table
 from .progress import progress_bar
@@ -20,9 +21,7 @@ from .progress import progress_bar
 @click.option("--repair", is_flag=True, help="Repair what is found; without it nothing is written.")
 @click.option("--dry-run", is_flag=True, help="Write nothing, as without --repair.")
 @click.option("--yes", is_flag=True, help="Repair without asking.")
-@click.option("--segments", type=click.IntRange(1, MAX_SEGMENTS), default=1, help="How many parts are read at once.")
-@click.option("--checkpoint", metavar="FILE", type=click.Path(dir_okay=False), help="Go on there after an interruption.")
-@click.option("--max-read-units", type=click.FloatRange(0, min_open=True), metavar="N", help="Read units a second at the most.")
+@job_options
 @click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True, help="How many findings are named.")
 @click.pass_obj
 @click.pass_context
@@ -35,6 +34,7 @@ def audit_command(
     segments: int,
     checkpoint: str | None,
     max_read_units: float | None,
+    executor: str | None,
     limit: int,
 ) -> None:
     """
@@ -53,6 +53,7 @@ def audit_command(
             segments=segments,
             checkpoint=checkpoint,
             max_read_units=max_read_units,
+            executor=executor,
             keep=limit,
             progress=lambda report: progress(report.scanned),
         )

@@ -120,7 +120,7 @@ class QueueManager(EntityManager[M, D]):
         """Give an item's ids, and the fields that its place in the queue follows from; None if it is in none."""
         ids = self._ids("claim", item)
         item.version(f"claim {self.entity.name}")  # refuses what was not read whole
-        data = self.entity.encode(f"claim {self.entity.name}", ids, item.attribute_values["data"]).plain()
+        data = self.entity.index_map(item.attribute_values["data"])
         if _QUEUE_KEY not in self.entity.index_keys(ids, data, frozenset()):
             return ids, None
         names = [wire_name(self.entity.payload, name) for name in self.entity.index_fields]

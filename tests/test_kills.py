@@ -1,0 +1,107 @@
+"""Jobs whose process is killed amid its work, again and again: they go on from their checkpoint, and end right."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+import mlssocial
+from mlssocial import audit_table
+from mlssocial.settings import current
+
+from .conftest import put_raw
+from .test_audit import drifted, status_of
+
+ITEMS = 120
+# Pages of a few items, so that there are many moments to be killed at.
+CODE = """
+import sys
+import mlssocial.scans
+from mlssocial.cli.app import cli
+
+mlssocial.scans.PAGE_ITEMS = 4
+cli(sys.argv[1:], prog_name="mlssocial")
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Iterator[Path]:
+    """Give where the checkpoint is to be, beside a table that several processes can reach."""
+    mlssocial.configure(endpoint_url=f"local:{tmp_path / 'homes.db'}")
+    mlssocial.create_table()
+    yield tmp_path / "job.json"
+    assert list(tmp_path.glob("job.json*")) == []
+
+
+def start(path: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start a command on the test's table in a process of its own, and wait until its checkpoint has been written."""
+    where = ["--endpoint", str(current().endpoint_url)]
+    command = [sys.executable, "-c", CODE, *where, *arguments, "--checkpoint", str(path)]
+    before = version(path)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    written = time.monotonic() + 60
+    while version(path) == before and process.poll() is None and time.monotonic() < written:
+        time.sleep(0.001)
+    return process
+
+
+def version(path: Path) -> int | None:
+    """Tell one content of a checkpoint's file from the next."""
+    with suppress(FileNotFoundError):
+        return path.stat().st_mtime_ns
+    return None
+
+
+def killed_amid(path: Path, times: int, *arguments: str) -> int:
+    """Start a command and kill it at a random moment, so many times; give how often it was amid its work."""
+    moments, amid = random.Random(5), 0  # noqa: S311
+    for _ in range(times):
+        process = start(path, *arguments)
+        time.sleep(moments.uniform(0, 0.12))
+        amid += process.poll() is None
+        process.kill()
+        process.communicate()
+    return amid
+
+
+def finished(path: Path, *arguments: str) -> str:
+    """Run a command to its end, and give what it printed."""
+    printed, said = start(path, *arguments).communicate(timeout=120)
+    assert said == b""
+    return printed.decode()
+
+
+REPAIR = ("audit", "--repair", "--yes", "--segments", "3")
+
+
+def test_an_audit(path: Path) -> None:
+    """An audit that is killed five times repairs every item, and counts each one once."""
+    for number in range(ITEMS):
+        put_raw(drifted(number))
+    assert killed_amid(path, 5, *REPAIR) >= 3
+    assert f"{ITEMS} items in" in finished(path, *REPAIR)
+    assert audit_table().drifted == 0
+    assert [status_of(number) for number in range(ITEMS)] == [["l1"]] * ITEMS
+
+
+def test_an_interrupted_command(path: Path) -> None:
+    """Ctrl-C ends a command with code 130 and one line, and it goes on where it was."""
+    for number in range(ITEMS):
+        put_raw(drifted(number))
+    process = start(path, *REPAIR)
+    os.kill(process.pid, signal.SIGINT)
+    printed, said = process.communicate(timeout=60)
+    assert (process.returncode, printed, said) == (130, b"", b"interrupted: what was written stays\n")
+    assert path.exists()
+    assert not path.with_name("job.json.lock").exists()
+    assert f"{ITEMS} items in" in finished(path, *REPAIR)
+    assert audit_table().drifted == 0
