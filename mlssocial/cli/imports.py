@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from mlssocial.entities import ListingStatus
-from mlssocial.reso import ImportReport, import_files
+from mlssocial.reso import ImportReport, import_feed
 
 from .connect import connect
 from .options import Command, Globals
@@ -47,8 +47,8 @@ def import_command(
     """
     connect(options)
     with progress_bar("importing") as progress:
-        report = import_files(
-            files,
+        report = import_feed(
+            *files,
             user_id=user_id,
             provider=provider,
             connection_id=connection_id,

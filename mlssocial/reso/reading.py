@@ -29,6 +29,7 @@ STDIN = "-"
 
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 16
+_SHOWN = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +42,35 @@ class Record:
         source: Where it came from: a path, or a stream's name.
         position: Its line where records come one a line, else its number in the source; both begin at 1.
         problem: Why it has no fields, where it is no record at all.
+        text: The line of such a one, where records come one a line; the beginning, if it is long.
     """
 
     fields: Mapping[str, Any]
     source: str = ""
     position: int = 0
     problem: str | None = None
+    text: str | None = None
 
 
-def read_records(source: str | os.PathLike[str] | BinaryIO) -> Iterator[Record]:
+def read_records(
+    source: str | os.PathLike[str] | BinaryIO, *, name: str | None = None, notes: dict[str, Any] | None = None
+) -> Iterator[Record]:
     """
     Read the records of a feed's file, as they are asked for.
 
     Args:
         source: A path, ``-`` for standard input, or a file that is open in binary mode; that one stays open.
+        name: What it is called in records and errors; its own name if None.
+        notes: Is given what pages say of themselves, such as ``@odata.nextLink``.
 
     Raises:
         FeedError: It cannot be opened, is damaged, is not JSON, or is a server's error answer. A single broken line, or a
             record that is no object, is none: it comes as a Record with a *problem*.
     """
-    name = _name(source)
+    name = name or _name(source)
     try:
         with _opened(source) as lines:
-            yield from _records(lines, name)
+            yield from _records(lines, name, {} if notes is None else notes)
     except (OSError, EOFError, zlib.error) as error:
         raise FeedError(f"{name}: it cannot be read: {error}") from error
 
@@ -105,23 +112,27 @@ def _opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[TextIO]:
         yield text
 
 
-def _records(lines: TextIO, name: str) -> Iterator[Record]:
+def _records(lines: TextIO, name: str, notes: dict[str, Any]) -> Iterator[Record]:
     count = 0
     for value, line, broken in _values(lines, name):
+        if isinstance(value, dict):
+            notes |= {noted: said for noted, said in value.items() if noted.startswith("@odata.")}
         for fields in [None] if broken else _unwrapped(value, name):
             count += 1
             position = line if line and _is_record(value) else count
             if isinstance(fields, dict):
                 yield Record(fields, name, position)
+            elif broken:
+                yield Record({}, name, position, f"not JSON: {broken}", value)
             else:
-                yield Record({}, name, position, f"not JSON: {broken}" if broken else "a JSON object is needed")
+                yield Record({}, name, position, "a JSON object is needed")
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------------
 
 
 class _Value(NamedTuple):
-    """A JSON value of a file; the line, where every line is a value of its own; and what is wrong with that line."""
+    """A JSON value of a file; its line, where each has one of its own; what is wrong with a line, whose text is the value."""
 
     value: Any
     line: int | None = None
@@ -187,7 +198,7 @@ def _line(number: int, line: str) -> list[_Value]:
             value, at = decode_at(_DECODER.raw_decode, text, at)
             found.append(_Value(value, number))
     except BrokenError as error:
-        found.append(_Value(None, number, error))
+        found.append(_Value(text[:_SHOWN], number, error))
     return found
 
 
