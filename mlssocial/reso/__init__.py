@@ -13,15 +13,19 @@ from .importing import import_feed
 from .mapping import map_listing
 from .reading import Record, demo_page, read_records
 from .report import ImportReport, ListingChange, RejectedRecord, ShortenedRecord
+from .server import Server
 from .stored import listing_id
+from .web import ClientCredentials
 
 __all__ = [
+    "ClientCredentials",
     "FeedError",
     "ImportReport",
     "InvalidRecordError",
     "ListingChange",
     "Record",
     "RejectedRecord",
+    "Server",
     "ShortenedRecord",
     "SkippedRecordError",
     "demo_page",
