@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -181,9 +182,10 @@ class RejectedFile:
             raise self._unwritable(error) from error
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; what could not be written has been said."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):
+                self._file.close()
 
     def _opened(self) -> BinaryIO:
         if self._file is None:
