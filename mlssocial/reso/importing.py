@@ -39,6 +39,9 @@ from .upserts import forget, upsert
 
 MAX_WORKERS = 64
 
+WINDOW = batch.MAX_GET
+"""How many records are read, compared and written in one go."""
+
 _CHANGES = frozenset({Action.CREATED, Action.UPDATED, Action.REMOVED, Action.MARKED})
 
 
@@ -161,7 +164,7 @@ class _Window:
 
     @property
     def is_full(self) -> bool:
-        return len(self.records) >= batch.MAX_GET
+        return len(self.records) >= WINDOW
 
 
 @dataclass(slots=True)
