@@ -62,11 +62,16 @@ if TYPE_CHECKING:
     from .models import check_table as check_table
     from .models import create_table as create_table
     from .propagation import Propagation as Propagation
+    from .reseal import ResealReport as ResealReport
+    from .reseal import TokenFailure as TokenFailure
+    from .reseal import reseal_tokens as reseal_tokens
     from .results import Page as Page
     from .results import Results as Results
     from .rollups import MetricsRow as MetricsRow
     from .settings import Settings as Settings
     from .settings import configure as configure
+    from .tenants import UserManagers as UserManagers
+    from .tenants import for_user as for_user
     from .tokens import Token as Token
     from .transactions import Transaction as Transaction
     from .transactions import transaction as transaction
@@ -89,9 +94,11 @@ _HOMES = {
     "managers": "ALL_USERS Refreshed",
     "models": "Item Listing MLSConnection PerformanceMetrics SocialConnection SocialPost check_table create_table",
     "propagation": "Propagation",
+    "reseal": "ResealReport TokenFailure reseal_tokens",
     "results": "Page Results",
     "rollups": "MetricsRow",
     "settings": "Settings configure",
+    "tenants": "UserManagers for_user",
     "tokens": "Token",
     "transactions": "Transaction transaction",
 }

@@ -15,18 +15,13 @@ from typing import Any
 
 from .drift import Finding, Kind, Outcome, examine, reread
 from .drift import repair as repair_drift
-from .exceptions import ItemNotFoundError, OutcomeUnknownError, StaleItemError, WrongEntityError
-from .scans import MAX_SEGMENTS as MAX_SEGMENTS
-from .scans import Page, Scan, ScanReport, scan
-from .schema import ENTITIES
+from .scans import Met, Page, Scan, TokenReport, insist, scan, sealed_under
+from .schema import ENTITIES, entity_type
 from .wire import Row
-
-_ATTEMPTS = 5
-"""How often an item that other writers change meanwhile is looked at again."""
 
 
 @dataclass(slots=True)
-class AuditReport(ScanReport):
+class AuditReport(TokenReport):
     """
     What an audit found, and did about it; ``str`` of it is a summary.
 
@@ -36,6 +31,8 @@ class AuditReport(ScanReport):
         expired: How many of ours have a TTL that has passed, which were left alone.
         read_units: What the scan cost. Repairs cost write units beside: the item's size, once more for each index it is in.
         elapsed: Seconds, of all runs where a checkpoint went on.
+        clear_tokens: How many tokens lie in clear text.
+        sealed_tokens: How many lie sealed, by the key's id; under ``?`` what does not say its key in a form of ours.
         repair: Whether drift was repaired; otherwise nothing was written.
         counts: How many items there are of each kind of finding, by entity; an item of two kinds counts in both.
         outcomes: How many items that have drifted came to each outcome.
@@ -63,17 +60,21 @@ class AuditReport(ScanReport):
         unrepaired = self.outcomes.get(Outcome.FOUND, 0) + self.outcomes.get(Outcome.FAILED, 0)
         return unrepaired + sum(kinds.get(Kind.UNREADABLE, 0) for kinds in self.counts.values())
 
-    def take(self, page: Page[Finding], *, keep: int) -> None:
-        """Count what came of a page, and keep its findings as long as there are no more than *keep*."""
+    def take(self, page: Page[Looked], *, keep: int) -> list[Finding]:
+        """Count what came of a page, keep its findings as long as there are no more than *keep*, and give all of them."""
         self.count(page)
-        for finding in page.found:
+        findings = [item.finding for item in page.found if item.finding is not None]
+        for item in page.found:
+            self.count_tokens(item.tokens)
+        for finding in findings:
             kinds = self.counts.setdefault(finding.entity, {})
             for kind in finding.kinds:
                 kinds[kind.value] = kinds.get(kind.value, 0) + 1
             if finding.drifted:
                 outcome = finding.outcome.value
                 self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
-        self.findings += page.found[: max(0, keep - len(self.findings))]
+        self.findings += findings[: max(0, keep - len(self.findings))]
+        return findings
 
     def as_dict(self) -> dict[str, Any]:
         """Give the report as what JSON can hold."""
@@ -84,6 +85,8 @@ class AuditReport(ScanReport):
             "expired": self.expired,
             "drifted": self.drifted,
             "left": self.left,
+            "clear_tokens": self.clear_tokens,
+            "sealed_tokens": self.sealed_tokens,
             "counts": self.counts,
             "outcomes": self.outcomes,
             "findings": [finding.as_dict() for finding in self.findings],
@@ -96,7 +99,7 @@ class AuditReport(ScanReport):
         alone = f"left alone: {self.others:,} of other applications and {self.expired:,} expired"
         done = ", ".join(f"{count:,} {name}" for name, count in sorted(self.outcomes.items())) or "nothing to repair"
         drift = f"{self.drifted:,} drifted: {done if self.repair else 'dry run, nothing was written'}"
-        lines = [f"{cost}; {alone}", drift]
+        lines = list(filter(None, (f"{cost}; {alone}", drift, self.tokens())))
         for entity, kinds in sorted(self.counts.items()):
             lines.append(f"  {entity}: " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items())))
         return "\n".join(lines)
@@ -119,7 +122,8 @@ def audit_table(
     It reads the whole table, at half a read unit for each 4 KB; the reads are eventually consistent. Without *repair* nothing
     is written. A repair changes index attributes and WriteId only, under the condition that the item is still what was read;
     one that another writer has changed meanwhile is looked at again. Items of other applications, and those whose TTL has
-    passed, are left alone. To repeat it, or to run it beside other writers or itself, is safe.
+    passed, are left alone. To repeat it, or to run it beside other writers or itself, is safe. Tokens are counted by the key
+    that they are sealed under, and those in clear text are findings, which :func:`reseal_tokens` is for.
 
     Args:
         repair: Repair drift.
@@ -142,10 +146,9 @@ def audit_table(
     """
     step = Scan(partial(_looked_at, repair=repair), tuple(ENTITIES), segments)
 
-    def take(report: AuditReport, page: Page[Finding]) -> None:
-        report.take(page, keep=keep)
-        if on_finding is not None:
-            for finding in page.found:
+    def take(report: AuditReport, page: Page[Looked]) -> None:
+        for finding in report.take(page, keep=keep):
+            if on_finding is not None:
                 on_finding(finding)
 
     return scan(
@@ -161,25 +164,29 @@ def audit_table(
     )
 
 
-def _looked_at(row: Row, *, repair: bool) -> Finding | None:
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What came of an item: what was found, and what its tokens are sealed under."""
+
+    finding: Finding | None
+    tokens: tuple[str | None, ...]
+
+
+def _looked_at(row: Row, *, repair: bool) -> Looked | None:
     finding = examine(row)
-    return _repaired(finding, row) if finding is not None and repair and finding.drifted else finding
+    if finding is not None and repair and finding.drifted:
+        finding = _repaired(finding, row)
+    tokens = ENTITIES[entity_type(row) or ""].stored_tokens(row).values()
+    return Looked(finding, tuple(map(sealed_under, tokens))) if finding is not None or tokens else None
 
 
 def _repaired(finding: Finding, row: Row) -> Finding:
-    """Repair an item; where it has changed since it was read, look at what it is now, a few times."""
-    for _ in range(_ATTEMPTS):
-        try:
-            try:
-                return repair_drift(finding, row)
-            except StaleItemError as stale:
-                now = stale.item
-            except OutcomeUnknownError:  # to send it again does no harm: its condition lets it apply once
-                now = reread(finding)
-        except (ItemNotFoundError, WrongEntityError):
-            now = None
-        again = None if now is None else examine(now)
-        if now is None or again is None or not again.drifted:
-            return replace(finding, outcome=Outcome.SETTLED)
-        finding, row = again, now
-    return replace(finding, outcome=Outcome.FAILED, notes=(*finding.notes, "other writers kept changing it; audit again"))
+    finding, met = insist(finding, row, act=repair_drift, reread=reread, look=_drifted)
+    if met is Met.CHANGING:
+        return replace(finding, outcome=Outcome.FAILED, notes=(*finding.notes, "other writers kept changing it; audit again"))
+    return replace(finding, outcome=Outcome.SETTLED) if met is Met.SETTLED else finding
+
+
+def _drifted(row: Row) -> Finding | None:
+    finding = examine(row)
+    return finding if finding is not None and finding.drifted else None

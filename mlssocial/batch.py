@@ -25,7 +25,7 @@ import msgspec
 from .connection import AnswerLostError, Patience, store
 from .exceptions import BatchIncompleteError, ItemError, MLSSocialError, OutcomeUnknownError, StoreError
 from .schema import PK, SK, Entity
-from .wire import Row, decode_row
+from .wire import Row, decode_row, invalid_answer
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -76,9 +76,13 @@ def read(
 
     Each request has a deadline of its own, which begins anew with what it gets; with *patience* that one holds for all.
     """
+    asked = dict.fromkeys(keys)
     work = partial(_read_part, consistent=consistent, patience=patience)
-    parts = _at_once(work, _batched(dict.fromkeys(keys), MAX_GET), Event())
-    return map(decode, chain.from_iterable(parts))  # one at a time: a whole answer's tree is dear to the collector
+    parts = _at_once(work, _batched(asked, MAX_GET), Event())
+    for row in map(decode, chain.from_iterable(parts)):  # one at a time: a whole answer's tree is dear to the collector
+        if PK not in row or SK not in row or (row[PK].S, row[SK].S) not in asked:
+            raise invalid_answer("a row of it is none of those that were asked for")
+        yield row
 
 
 def _read_part(part: list[Key], *, consistent: bool, patience: Patience | None = None) -> list[msgspec.Raw]:

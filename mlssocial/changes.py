@@ -17,9 +17,9 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from .codec import MAX_NESTING, CodecError, WireMap, encode, explain, native, number_text, wire_name
+from .codec import MAX_NESTING, CodecError, WireMap, check_bounds, dotted, encode, explain, native, number_text, wire_name
 from .entities import PlatformMetrics
-from .exceptions import InvalidItemError
+from .exceptions import InvalidItemError, clipped
 from .schema import Entity
 from .tokens import Token
 
@@ -109,7 +109,7 @@ class Changes:
         elif found is None or "N" in found:
             resolved.adds[path] = amount
         else:
-            raise CodecError(f"{'.'.join(path)} is stored as {_kind(found)}, which is no number", (".".join(path),))
+            raise CodecError(f"{dotted(path)} is stored as {_kind(found)}, which is no number", (dotted(path),))
 
 
 def parse(
@@ -155,13 +155,14 @@ def increments(platform: str, counters: Mapping[str, int | Decimal]) -> Changes:
     """Add counters to a platform's figures, and to the totals where there is one. CodecError if one is no number."""
     if not counters:
         raise CodecError("no counter was given")
+    encode({platform: None}, ("platforms",))  # refuses a name that DynamoDB does not take
     for name, amount in counters.items():
         if isinstance(amount, bool) or not isinstance(amount, int | Decimal):
-            raise CodecError(f"{name}: an int or a Decimal is needed, not {type(amount).__name__}", (name,))
+            raise CodecError(f"{clipped(name)}: an int or a Decimal is needed, not {type(amount).__name__}", (clipped(name),))
         if name in PlatformMetrics.model_fields:  # a day that holds what its field refuses could not be read again
             _assignment(PlatformMetrics, name, amount)
         encode(amount, (name,))
-        encode({name: None}, ("platforms", platform))  # refuses a name that DynamoDB does not take
+        encode({name: None}, ("platforms", platform))
     adds: dict[Path, int | Decimal] = {("platforms", platform, name): amount for name, amount in counters.items()}
     adds |= {(name,): counters[name] for name in _TOTALS if name in counters}
     return Changes(adds=adds, fields=frozenset({"platforms", *(counters.keys() & _TOTALS)}))
@@ -189,6 +190,7 @@ def _assignment(
     payload: type[BaseModel], name: str, value: Any, seal: Callable[[Path, Token], Token] | None = None
 ) -> tuple[Path, dict[str, Any]]:
     path, holder, last = _walk(payload, name)
+    check_bounds(value, path)
     try:
         if isinstance(holder, _MapOf):
             model = _holder(holder.entries)
@@ -199,14 +201,14 @@ def _assignment(
         taken = getattr(checked, last)
         return path, encode(seal(path, taken) if seal and isinstance(taken, Token) else native(taken), path)
     except ValidationError as error:
-        raise CodecError(str(explain(error)), (".".join(path),)) from None
+        raise CodecError(str(explain(error)), (dotted(path),)) from None
 
 
 def _walk(payload: type[BaseModel], name: str) -> tuple[Path, _Holder, str]:
     """Follow a name through the payload: its wire path, what holds it, and its name there."""
     holder: _Holder = payload
     path: list[str] = []
-    parts = name.split("__")
+    parts, shown = name.split("__"), clipped(name)
     for depth, part in enumerate(parts, 1):
         if isinstance(holder, _MapOf):
             encode({part: None}, tuple(path))  # refuses a name that DynamoDB does not take
@@ -216,12 +218,13 @@ def _walk(payload: type[BaseModel], name: str) -> tuple[Path, _Holder, str]:
             path.append(wire_name(holder, part))
             inside = holder.model_fields[part].annotation
         else:
-            raise CodecError(f"{name}: {_unknown(holder, part)}", (name,))
+            raise CodecError(f"{shown}: {_unknown(holder, clipped(part))}", (shown,))
         if depth == len(parts):
             break
         found = _holder(inside)
         if found is None:
-            raise CodecError(f"{name}: {'__'.join(parts[:depth])} has no fields of its own; set it whole", (name,))
+            above = clipped("__".join(parts[:depth]))
+            raise CodecError(f"{shown}: {above} has no fields of its own; set it whole", (shown,))
         holder = found
     return _held(tuple(path)), holder, parts[-1]
 
@@ -229,7 +232,7 @@ def _walk(payload: type[BaseModel], name: str) -> tuple[Path, _Holder, str]:
 def _held(path: Path) -> Path:
     """Hold a path to the depth that DynamoDB takes, a value's own depth aside."""
     if (levels := len(path) + 1) > MAX_NESTING:  # Data itself is the first
-        top = ".".join(path[:3])
+        top = dotted(path[:3])
         raise CodecError(f"{top}: nested {levels} levels deep, and DynamoDB takes {MAX_NESTING}", (top,))
     return path
 
@@ -262,7 +265,7 @@ def _options(annotation: Any) -> list[Any]:
 def _check_overlap(paths: list[Path]) -> None:
     for shorter, longer in pairwise(sorted(paths)):
         if longer[: len(shorter)] == shorter:
-            both = (".".join(shorter), ".".join(longer))
+            both = (dotted(shorter), dotted(longer))
             raise CodecError(f"{both[0]} and {both[1]} are changed together; give one of them", both)
 
 
@@ -277,7 +280,7 @@ def _missing_parent(data: WireMap | None, path: Path, resolved: Resolved) -> Pat
             resolved.absent.add(parent)
             return parent
         if "M" not in found:
-            raise CodecError(f"{'.'.join(parent)} is stored as {_kind(found)}, which has no fields", (".".join(parent),))
+            raise CodecError(f"{dotted(parent)} is stored as {_kind(found)}, which has no fields", (dotted(parent),))
     if len(path) > 1:
         resolved.maps.add(path[:-1])
     return None

@@ -10,25 +10,29 @@ from __future__ import annotations
 from datetime import date, datetime
 from decimal import Context, Decimal
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from .entities import EPOCH, MILLISECOND, Payload, check_number, parse_number
+from .entities import EPOCH, MILLISECOND, Payload, check_number, check_whole, explained, parse_number
+from .exceptions import clipped
 from .tokens import STORED, Token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 AttributeValue = dict[str, Any]
 WireMap = dict[str, AttributeValue]
 """Attribute values by name: an item, or what stands in a map."""
 
 P = TypeVar("P", bound=Payload)
+T = TypeVar("T")
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-attributes
 MAX_NESTING = 32
 MAX_ITEM_BYTES = 400 * 1024
+MAX_NAME_BYTES = 64 * 1024 - 1
 
 _EXACT = Context(prec=400)
 
@@ -56,6 +60,9 @@ def load(payload_type: type[P], data: Mapping[str, AttributeValue]) -> P:
 
 def dump(payload: Payload) -> WireMap:
     """Make ``Data`` of a payload; CodecError names a field that was changed, past validation, to what cannot be read back."""
+    names = _wire_names(type(payload))
+    for name, value in _set_fields(payload).items():
+        check_bounds(value, (names.get(name, name),))
     fields = natives(payload)
     _validated(type(payload), fields)
     data: WireMap = encode(fields)["M"]
@@ -69,10 +76,46 @@ def wire_name(payload_type: type[BaseModel], name: str) -> str:
 
 def explain(error: ValidationError) -> CodecError:
     """Say which fields pydantic refused and why, without repeating any input."""
-    details = error.errors(include_url=False, include_input=False, include_context=False)
-    named = [(".".join(str(part) for part in detail["loc"]), detail["msg"]) for detail in details]
-    reason = "; ".join(f"{where}: {message}" if where else message for where, message in named)
-    return CodecError(reason, tuple(where for where, _ in named))
+    return CodecError(*explained(error))
+
+
+def check_bounds(value: Any, path: tuple[str, ...] = ()) -> None:
+    """
+    Refuse a value that no item can hold, by its levels and the number of its entries, before more work is put into it.
+
+    It looks at no more entries than an item has bytes, however many there are. CodecError names the field.
+    """
+    left, level = MAX_ITEM_BYTES, iter((value,))
+    for _ in range(MAX_NESTING):
+        inside: list[Collection[Any]] = []
+        for entry in level:
+            if isinstance(entry, int):
+                _named(check_whole, entry, path)
+            elif entries := _entries(entry):
+                left -= len(entries)
+                inside.append(entries)
+            if left < 0:
+                reason = f"more entries than the {MAX_ITEM_BYTES:,} bytes of DynamoDB's items can hold"
+                raise CodecError(f"{dotted(path)}: {reason}", (dotted(path),))
+        if not inside:
+            return
+        level = chain.from_iterable(inside)
+    raise _too_deep(path)
+
+
+def _entries(value: Any) -> Collection[Any]:
+    """Give what stands in a list, a map or a model."""
+    if isinstance(value, dict):
+        return value.values()
+    if isinstance(value, list | tuple | set | frozenset):
+        return value
+    return _set_fields(value).values() if isinstance(value, BaseModel) else ()
+
+
+def _set_fields(model: BaseModel) -> dict[str, Any]:
+    """Give what is set in a model, unknown fields too, by Python names."""
+    values = model.__dict__
+    return {name: values[name] for name in model.model_fields_set if name in values} | (model.__pydantic_extra__ or {})
 
 
 def _validated(payload_type: type[P], natives: dict[str, Any]) -> P:
@@ -134,7 +177,7 @@ def decode(value: AttributeValue, path: tuple[str, ...] = ()) -> Any:
     CodecError if it is no attribute value.
     """
     if not isinstance(value, dict) or len(value) != 1:
-        raise CodecError(f"{_dotted(path)}: not a DynamoDB attribute value", (_dotted(path),))
+        raise CodecError(f"{dotted(path)}: not a DynamoDB attribute value", (dotted(path),))
     ((kind, content),) = value.items()
     if kind == "M":
         return {name: decode(entry, (*path, name)) for name, entry in content.items()}
@@ -144,7 +187,7 @@ def decode(value: AttributeValue, path: tuple[str, ...] = ()) -> Any:
         return _DECODERS[kind](content)
     except (KeyError, TypeError, ValueError) as error:
         reason = f"unknown type {kind}" if kind not in _DECODERS else str(error)
-        raise CodecError(f"{_dotted(path)}: {reason}", (_dotted(path),)) from None
+        raise CodecError(f"{dotted(path)}: {reason}", (dotted(path),)) from None
 
 
 def encode(value: Any, path: tuple[str, ...] = ()) -> AttributeValue:
@@ -154,20 +197,30 @@ def encode(value: Any, path: tuple[str, ...] = ()) -> AttributeValue:
     CodecError if DynamoDB has no place for it: a float, an empty set, a number of more than 38 digits, nesting over 32.
     """
     if isinstance(value, dict | list | tuple) and len(path) + 2 > MAX_NESTING:  # Data is the first level, an entry one more
-        raise CodecError(f"{_dotted(path[:3])}: nested deeper than {MAX_NESTING} levels", (_dotted(path[:3]),))
+        raise _too_deep(path)
     if isinstance(value, dict):
         return {"M": {_name(name, path): encode(entry, (*path, name)) for name, entry in value.items()}}
     if isinstance(value, list | tuple):
         return {"L": [encode(entry, (*path, str(index))) for index, entry in enumerate(value)]}
+    return _named(_encode_scalar, value, path)
+
+
+def _named(make: Callable[[Any], T], value: Any, path: tuple[str, ...]) -> T:
+    """Make something of a value; a ValueError becomes a CodecError that names the field."""
     try:
-        return _encode_scalar(value)
+        return make(value)
     except ValueError as error:
-        raise CodecError(f"{_dotted(path)}: {error}", (_dotted(path),)) from None
+        raise CodecError(f"{dotted(path)}: {error}", (dotted(path),)) from None
+
+
+def _too_deep(path: tuple[str, ...]) -> CodecError:
+    top = dotted(path[:3])
+    return CodecError(f"{top}: nested deeper than {MAX_NESTING} levels", (top,))
 
 
 def number_text(number: Decimal | int) -> str:
     """Write a number as DynamoDB itself does: plain notation, no trailing zeros. ValueError if it cannot hold it exactly."""
-    exact = check_number(Decimal(number))
+    exact = check_number(Decimal(check_whole(number) if isinstance(number, int) else number))
     return format(_EXACT.normalize(exact), "f") if exact else "0"  # zero has no sign in DynamoDB
 
 
@@ -214,11 +267,16 @@ def _text(value: str) -> str:
 
 def _name(name: Any, path: tuple[str, ...]) -> str:
     if not isinstance(name, str) or not name:
-        raise CodecError(f"{_dotted(path)}: a field's name is a string that is not empty", (_dotted(path),))
+        raise CodecError(f"{dotted(path)}: a field's name is a string that is not empty", (dotted(path),))
     try:
-        return _text(name)
+        text = _text(name)
     except ValueError as error:
-        raise CodecError(f"{_dotted(path)}: a field's name is {error}", (_dotted(path),)) from None
+        raise CodecError(f"{dotted(path)}: a field's name is {error}", (dotted(path),)) from None
+    # In characters first: a name takes four bytes for each at the most.
+    if len(text) > MAX_NAME_BYTES // 4 and (size := len(text.encode())) > MAX_NAME_BYTES:
+        named = dotted((*path, name))
+        raise CodecError(f"{named}: a name of {size:,} bytes, and DynamoDB takes {MAX_NAME_BYTES:,}", (named,))
+    return text
 
 
 def _expect(kind: type) -> Callable[[Any], Any]:
@@ -242,8 +300,9 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _dotted(path: tuple[str, ...]) -> str:
-    return ".".join(path)
+def dotted(path: tuple[str, ...]) -> str:
+    """Show a path in a message."""
+    return ".".join(map(clipped, path))
 
 
 def item_size(item: WireMap) -> int:

@@ -18,7 +18,7 @@ from types import UnionType
 from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from pydantic import BaseModel, Strict
+from pydantic import BaseModel, FailFast, Strict
 
 from . import codec, scalars
 from .codec import WireMap, wire_name
@@ -65,18 +65,14 @@ class _Kind:
 _BRACKETS = {"N": ('"', '"'), "L": ("[", "]"), "M": ("{{", "}}")}
 _SMALL_MODEL = 4
 
-# What occurs in nearly every item needs no call, or no new object.
-_SMALL_NUMBERS = {text: Decimal(text) for text in (*map(str, range(100)), *(f"{n}.5" for n in range(20)))}
-_SMALL_WHOLES = {str(number): number for number in range(3000)}
-
 _SCALARS: list[tuple[Any, _Kind]] = [
     (str, _Kind("S", "{x}", "quote({x})")),
-    (Number, _Kind("N", "small_numbers[{x}] if {x} in small_numbers else load_number({x})", "dump_number({x})")),
+    (Number, _Kind("N", "numbers[{x}]", "number_texts[str({x})] if type({x}) is Decimal else dump_number({x})")),
     (
         Whole,
         _Kind(
             "N",
-            "small_wholes[{x}] if {x} in small_wholes else load_whole({x})",
+            "wholes[{x}]",
             "{x} if type({x}) is int and -1000000 < {x} < 1000000 else dump_whole({x})",
         ),
     ),
@@ -98,16 +94,16 @@ class _Compiler:
         self.names: dict[str, Any] = {
             "SurpriseError": SurpriseError,
             "new": object.__new__,
-            "small_numbers": _SMALL_NUMBERS,
-            "small_wholes": _SMALL_WHOLES,
+            "numbers": scalars.numbers,
+            "wholes": scalars.wholes,
+            "number_texts": scalars.number_texts,
+            "Decimal": Decimal,
             "token_at_rest": Token.at_rest,
             "platforms": Platform._value2member_map_.get,
             "dict_get": dict.get,
             "comma": ",".join,
             "set_dict": BaseModel.__dict__["__dict__"].__set__,
-            "set_fields": BaseModel.__dict__["__pydantic_fields_set__"].__set__,
-            "set_extra": BaseModel.__dict__["__pydantic_extra__"].__set__,
-            "set_private": BaseModel.__dict__["__pydantic_private__"].__set__,
+            "get_fields": BaseModel.__dict__["__pydantic_fields_set__"].__get__,
         }
         self.names |= {name: value for name, value in vars(scalars).items() if name.startswith(("load_", "dump_", "quote"))}
 
@@ -131,6 +127,9 @@ class _Compiler:
         for how in ("load", "read"):
             self.source += _loader(how, name, model, kinds)
         self.source += _dumper(name, model, kinds)
+        if len(kinds) <= _SMALL_MODEL:
+            self.source += [line for how in ("load", "read") for line in _list_loader(how, name, model, kinds)]
+            self.source += _list_dumper(name, model, kinds)
         return name
 
     def kind(self, annotation: Any) -> _Kind:
@@ -140,7 +139,7 @@ class _Compiler:
                 return kind
         if get_origin(annotation) is Annotated:
             inside, *rules = get_args(annotation)
-            if any(not isinstance(rule, Strict) for rule in rules):
+            if any(not isinstance(rule, Strict | FailFast) for rule in rules):
                 raise OwnRulesError
             return self.kind(inside)
         if get_origin(annotation) is list:
@@ -160,8 +159,11 @@ class _Compiler:
 
     def _list(self, inside: Any) -> _Kind:
         kind = self.kind(inside)
+        if kind.load.startswith("{load}") and len(inside.model_fields) <= _SMALL_MODEL:
+            name = self.models[inside]
+            return _Kind("L", f"{{load}}_all_{name}({{x}})", f"dump_all_{name}({{x}})", list[_value(kind)])  # type: ignore[misc]
         loaded = kind.completed(f"[{kind.loaded(f'e.{kind.member}', '{load}')} for e in {{x}}]")
-        return _Kind("L", loaded, self._dump_all("list", kind.json("e"), "e in values"), list[_value(kind)])  # type: ignore[misc]
+        return _Kind("L", loaded, self._dump_all("list", kind, kind.json("e"), "e in values"), list[_value(kind)])  # type: ignore[misc]
 
     def _map(self, inside: Any) -> _Kind:
         if inside is Any:
@@ -172,16 +174,17 @@ class _Compiler:
         return _Kind(
             "M",
             kind.completed(f"{{{{k: {load} for k, e in {{x}}.items()}}}}"),
-            self._dump_all("dict", entry, "k, e in values.items()"),
+            self._dump_all("dict", kind, entry, "k, e in values.items()"),
             dict[str, _value(kind)],  # type: ignore[misc]  # a type made here
         )
 
-    def _dump_all(self, kind: str, entry: str, each: str) -> str:
-        """Write a function for the entries of a list or a map, and give the call of it."""
-        name = f"dump_{kind}{len(self.source)}"
+    def _dump_all(self, holder: str, kind: _Kind, entry: str, each: str) -> str:
+        """Write a function for the entries of a list or a map, as many as an item may hold, and give the call of it."""
+        name = f"dump_{holder}{len(self.source)}"
+        most = codec.MAX_ITEM_BYTES // (4 if kind.member == "M" else 1)  # an entry takes one byte, and a map three
         self.source += [
             f"def {name}(values):",
-            f"    if type(values) is not {kind}: raise SurpriseError",
+            f"    if type(values) is not {holder} or len(values) > {most}: raise SurpriseError",
             f"    return comma([f'{entry}' for {each}])",
         ]
         return f"{name}({{x}})"
@@ -199,44 +202,63 @@ def _value(kind: _Kind) -> Any:
 
 
 def _loader(how: str, name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
-    """Write the function that makes a model of a map's attribute values: a dict of any (load), or the model's shape (read)."""
+    """
+    Write the function that makes a model of a map's attribute values: a dict of any (load), or the model's shape (read).
+
+    The set of the fields that are set, and the unknown ones, are left to the payload where they follow from the values.
+    """
     fetch = "dict_get(data, {!r})" if how == "load" else "data.{}"
-    lines = [f"def {how}_{name}(data):", *_whole_map(how, name, model, kinds), "    fields = set(); add = fields.add"]
+    whole = _whole_map(how, name, model, kinds, "return made") if len(kinds) <= _SMALL_MODEL else []
+    lines = [f"def {how}_{name}(data):", *whole, "    found = 0; nulls = ()"]
     for number, (field, kind) in enumerate(kinds.items()):
         required = model.model_fields[field].is_required()
         lines += [
             f"    value = {fetch.format(wire_name(model, field))}",
             f"    if value is None: {'raise SurpriseError' if required else f'v{number} = None'}",
             "    else:",
-            f"        add({field!r}); content = value.{kind.member}",
+            f"        {'found += 1; ' if how == 'load' else ''}content = value.{kind.member}",
             f"        if content is not None: v{number} = {kind.loaded('content', how)}",
-            *([] if required else [f"        elif value.NULL: v{number} = None"]),
+            *([] if required else [f"        elif value.NULL: v{number} = None; nulls = (*nulls, {field!r})"]),
             "        else: raise SurpriseError",
         ]
     values = ", ".join(f"{field!r}: v{number}" for number, field in enumerate(kinds))
     unknown = [
-        "    if len(fields) != len(data):",
+        "    if found != len(data):",
         f"        extra = {{k: load_any(e) for k, e in data.items() if k not in known_{name}}}",
-        "        fields.update(extra)",
+        "        made.__pydantic_extra__.update(extra); made.__pydantic_fields_set__.update(extra)",
     ]
     return [
         *lines,
-        f"    made = new({name}); extra = {{}}",
-        f"    set_dict(made, {{{values}}}); set_fields(made, fields); set_private(made, None)",
+        f"    made = new({name}); set_dict(made, {{{values}}})",
+        "    if nulls: made.__pydantic_fields_set__.update(nulls)",
         *(unknown if how == "load" else []),
-        "    set_extra(made, extra)",
         "    return made",
     ]
 
 
-def _whole_map(how: str, name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
-    """Write a shortcut for a small map that has all its fields and no other, as photos mostly do."""
-    if len(kinds) > _SMALL_MODEL:
-        return []
+def _list_loader(how: str, name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
+    """Write the function that makes a list of small models: a call for each is what they cost the most."""
+    return [
+        f"def {how}_all_{name}(values):",
+        "    models = []; add = models.append",
+        "    for e in values:",
+        "        data = e.M",
+        *[f"    {line}" for line in _whole_map(how, name, model, kinds, "add(made); continue")],
+        f"        add({how}_{name}(data))",
+        "    return models",
+    ]
+
+
+def _whole_map(how: str, name: str, model: type[BaseModel], kinds: Mapping[str, _Kind], then: str) -> list[str]:
+    """
+    Write a shortcut for a small map that has all its fields and no other, as photos mostly do.
+
+    The values are put into the dict that the new model has: its keys are shared by all models of the class.
+    """
     names = [wire_name(model, field) for field in kinds]
     members = [kind.member for kind in kinds.values()]
     there = " and ".join(f"v{n} is not None" for n in range(len(kinds)))
-    values = ", ".join(f"{field!r}: {kind.loaded(f'v{n}', how)}" for n, (field, kind) in enumerate(kinds.items()))
+    values = "; ".join(f"inside[{field!r}] = {kind.loaded(f'v{n}', how)}" for n, (field, kind) in enumerate(kinds.items()))
     if how == "load":
         found = "; ".join(
             f"v{n} = data[{wire!r}].{member}" for n, (wire, member) in enumerate(zip(names, members, strict=True))
@@ -250,10 +272,8 @@ def _whole_map(how: str, name: str, model: type[BaseModel], kinds: Mapping[str, 
         f"    if {whole}:",
         f"        {found}",
         f"        if {there}:",
-        f"            made = new({name})",
-        f"            set_dict(made, {{{values}}}); set_fields(made, {set(kinds)!r})",
-        "            set_private(made, None); set_extra(made, {})",
-        "            return made",
+        f"            made = new({name}); inside = made.__dict__; {values}",
+        f"            {then}",
     ]
 
 
@@ -262,17 +282,13 @@ def _dumper(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> li
     Write the function that writes a model as JSON: the inside of a map's attribute values.
 
     It asks the set of fields that are set only about those that are None: where the count comes out, the others are in it.
+    Where that set was not made yet, as of a payload that was read and not touched, what is not None is set, and nothing else.
     """
-    lines = [
-        f"def dump_{name}(payload):",
-        f"    if type(payload) is not {name}: raise SurpriseError",
-        "    fields = payload.__pydantic_fields_set__; values = payload.__dict__; more = payload.__pydantic_extra__",
-        *_whole_payload(name, model, kinds),
-        "    parts = []; add = parts.append",
-    ]
+    whole = _whole_payload(name, model, kinds, "return f'", "'") if len(kinds) <= _SMALL_MODEL else []
+    lines = [f"def dump_{name}(payload):", *_payload_parts(name), *whole, "    parts = []; add = parts.append"]
     for field, kind in kinds.items():
         required, wire = model.model_fields[field].is_required(), wire_name(model, field)
-        null = f"""elif {field!r} in fields: add('"{wire}":{{"NULL":true}}')"""
+        null = f"""elif fields is not None and {field!r} in fields: add('"{wire}":{{"NULL":true}}')"""
         lines += [
             f"    value = values[{field!r}]",
             f"""    if value is not None: add(f'"{wire}":{kind.json("value")}')""",
@@ -280,24 +296,48 @@ def _dumper(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> li
         ]
     return [
         *lines,
-        f"    known = len(fields) if not more and fields <= fields_{name} else len(fields & fields_{name})",
-        "    if len(parts) != known: raise SurpriseError",
+        "    if fields is not None:",
+        f"        known = len(fields) if not more and fields <= fields_{name} else len(fields & fields_{name})",
+        "        if len(parts) != known: raise SurpriseError",
         f"    if more: add(dump_extra(more, taken_{name}))",
         "    return comma(parts)",
     ]
 
 
-def _whole_payload(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
-    """Write the same shortcut for dumping."""
-    if len(kinds) > _SMALL_MODEL:
-        return []
+def _list_dumper(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
+    """Write the function that writes a list of small models."""
+    before, after = """add(f'{{"M":{{""", "}}}}')"
+    whole = _whole_payload(name, model, kinds, before, f"{after}; continue")
+    return [
+        f"def dump_all_{name}(payloads):",
+        "    if type(payloads) is not list: raise SurpriseError",
+        "    parts = []; add = parts.append",
+        "    for payload in payloads:",
+        *[f"    {line}" for line in (*_payload_parts(name), *whole)],
+        f"        {before}{{dump_{name}(payload)}}{after}",
+        "    return comma(parts)",
+    ]
+
+
+def _payload_parts(name: str) -> list[str]:
+    """Write how a payload is taken apart."""
+    return [
+        f"    if type(payload) is not {name}: raise SurpriseError",
+        "    try: fields = get_fields(payload); more = payload.__pydantic_extra__",
+        "    except AttributeError: fields = more = None",
+        "    values = payload.__dict__",
+    ]
+
+
+def _whole_payload(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind], before: str, after: str) -> list[str]:
+    """Write the same shortcut for dumping; *before* and *after* the entries stands what is done with them."""
     found = "; ".join(f"v{n} = values[{field!r}]" for n, field in enumerate(kinds))
     there = " and ".join(f"v{n} is not None" for n in range(len(kinds)))
     entries = ",".join(f'"{wire_name(model, field)}":{kind.json(f"v{n}")}' for n, (field, kind) in enumerate(kinds.items()))
     return [
-        f"    if not more and fields == fields_{name}:",
+        f"    if fields is None or (not more and fields == fields_{name}):",
         f"        {found}",
-        f"        if {there}: return f'{entries}'",
+        f"        if {there}: {before}{entries}{after}",
     ]
 
 

@@ -34,6 +34,8 @@ class Kind(StrEnum):
     """An index that the item must not be in has keys of it."""
     UNFIT = "unfit"
     """A stored value cannot go into a key and is left out of it; often the item is in one index less. It is no drift."""
+    CLEAR_TOKEN = "clear_token"  # noqa: S105
+    """A token lies in clear text; ``encrypt-tokens`` seals it. It is no drift."""
     UNREADABLE = "unreadable"
     """No index keys can be told: its key is not its entity's, or its Data is no map."""
 
@@ -65,7 +67,7 @@ class Finding:
         kinds: What is wrong, each kind once.
         stored: The index attributes that are there.
         wanted: The index attributes that should be there.
-        notes: Stored values that cannot go into a key; why it cannot be read; why it could not be repaired.
+        notes: Stored values that cannot go into a key; tokens in clear text, by name; why it cannot be read, or be repaired.
     """
 
     key: tuple[str, str]
@@ -120,10 +122,10 @@ def examine(row: Row) -> Finding | None:
     except (InvalidKeyError, CodecError) as error:
         return Finding(key, entity.name, (Kind.UNREADABLE,), stored, {}, (str(error),))
     wanted = {name: value["S"] for name, value in derived.items()}
-    notes = tuple(f"{name}: {reason}" for name, reason in (left_out | _no_text(data)).items())
+    unfit, clear = left_out | _no_text(data), _clear(entity, row)
     kinds = dict.fromkeys(filter(None, (_kind(stored, wanted, pair) for pair in _PAIRS)))
-    if notes:
-        kinds[Kind.UNFIT] = None
+    kinds |= dict.fromkeys([Kind.UNFIT] * bool(unfit) + [Kind.CLEAR_TOKEN] * bool(clear))
+    notes = tuple(f"{name}: {reason}" for name, reason in (unfit | clear).items())
     return Finding(key, entity.name, tuple(kinds), stored, wanted, notes) if kinds else None
 
 
@@ -143,7 +145,7 @@ def repair(finding: Finding, row: Row) -> Finding:
     try:
         writes.apply(prepare.rekey(entity, entity.parse(*finding.key), row))
     except (InvalidItemError, StoreError) as error:
-        if isinstance(error, StoreError) and error.code != "ValidationException":
+        if not writes.is_final(error):
             raise
         return replace(finding, outcome=Outcome.FAILED, notes=(*finding.notes, str(error)))
     return replace(finding, outcome=Outcome.REPAIRED)
@@ -178,6 +180,10 @@ def _text(value: AttributeValue) -> str:
 def _no_text(data: dict[str, dict[str, Any]]) -> dict[str, str]:
     """Name the fields of which no key can be made, whatever they hold."""
     return {name: "it is stored as neither text nor a number" for name, value in data.items() if not value.keys() & _SCALARS}
+
+
+def _clear(entity: Entity[Any], row: Row) -> dict[str, str]:
+    return {name: "it lies in clear text" for name, token in entity.stored_tokens(row).items() if not token.sealed}
 
 
 _SCALARS = frozenset({"S", "N", "NULL"})

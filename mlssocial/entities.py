@@ -13,13 +13,17 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, Strict, ValidationError, ValidationInfo
 from pydantic.alias_generators import to_camel
 
+from . import jsontext
+from .exceptions import InvalidItemError, clipped
+from .settings import current
 from .tokens import STORED, Token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Self
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html#HowItWorks.DataTypes.Number
 MAX_NUMBER_DIGITS = 38
@@ -29,6 +33,8 @@ EPOCH, MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 # At most 400 characters: 38 digits with 130 zeros on either side, and no more. Longer text is refused before it costs anything.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _MAX_NUMBER_TEXT = 400
+_MAX_WHOLE_BITS = 600  # 9.99E+125 has 419
+_OUTSIDE = "outside of DynamoDB's range, 1E-130 to 9.99E+125"
 
 
 class ListingStatus(StrEnum):
@@ -75,6 +81,8 @@ def parse_number(text: str) -> Decimal:
     The text is checked first, since ``1E+1000000`` is short to write and long to convert. ValueError if it is no number, or
     none that DynamoDB can hold: 38 significant digits, between 1E-130 and 9.99...E+125.
     """
+    if len(text) < 20 and text.isdigit() and text.isascii():  # by far the most numbers
+        return Decimal(text)
     if len(text) > _MAX_NUMBER_TEXT or not _NUMBER.fullmatch(text):
         raise ValueError("not a decimal number of up to 38 digits")
     return check_number(Decimal(text))
@@ -89,8 +97,27 @@ def check_number(number: Decimal) -> Decimal:
     if significant > MAX_NUMBER_DIGITS:
         raise ValueError(f"{significant} significant digits, and DynamoDB keeps {MAX_NUMBER_DIGITS}")
     if number and not MIN_NUMBER_EXPONENT <= number.adjusted() <= MAX_NUMBER_EXPONENT:
-        raise ValueError("outside of DynamoDB's range, 1E-130 to 9.99E+125")
+        raise ValueError(_OUTSIDE)
     return number
+
+
+def check_whole(number: int) -> int:
+    """Give *number* back if it can be converted in no time, else raise ValueError: it is none that DynamoDB can hold."""
+    if number.bit_length() > _MAX_WHOLE_BITS:
+        raise ValueError(_OUTSIDE)
+    return number
+
+
+_MAX_PROBLEMS = 10
+
+
+def explained(error: ValidationError) -> tuple[str, tuple[str, ...]]:
+    """Say what pydantic refused without repeating any input, and in which fields; of many problems the first ten."""
+    details = error.errors(include_url=False, include_input=False, include_context=False)
+    named = [(".".join(map(clipped, detail["loc"])), detail["msg"]) for detail in details[:_MAX_PROBLEMS]]
+    reasons = [f"{where}: {message}" if where else message for where, message in named]
+    more = [f"and {len(details) - len(named):,} more"] if len(details) > len(named) else []
+    return "; ".join([*reasons, *more]), tuple(where for where, _ in named)
 
 
 def _number(value: Any, info: ValidationInfo) -> Any:
@@ -99,7 +126,7 @@ def _number(value: Any, info: ValidationInfo) -> Any:
     if info.context == STORED or isinstance(value, bool):
         raise ValueError("not a number")
     if isinstance(value, int):
-        return parse_number(str(value)) if value.bit_length() < 600 else check_number(Decimal("Infinity"))
+        return check_number(Decimal(check_whole(value)))
     if isinstance(value, float):
         raise ValueError("a binary float is not exact; give a Decimal, an int or the number's text")  # noqa: TRY004
     return parse_number(value) if isinstance(value, str) else value
@@ -174,7 +201,15 @@ Flag = Annotated[bool, Strict()]
 AnyPlatform = Annotated[Platform | str, Field(union_mode="left_to_right")]
 """A platform that is known by name, or the text of another."""
 
-Texts = Annotated[list[str], Strict()]
+
+class _FirstProblem(FailFast):
+    """Ends a list's validation at its first bad entry: to name a hundred thousand of them takes seconds."""
+
+    def __hash__(self) -> int:
+        return hash(self.fail_fast)
+
+
+Texts = Annotated[list[str], Strict(), _FirstProblem()]
 
 
 def _wire_name(name: str) -> str:
@@ -194,6 +229,52 @@ class Payload(BaseModel):
         hide_input_in_errors=True,
         protected_namespaces=(),
     )
+
+    if not TYPE_CHECKING:  # as pydantic's own, or mypy would allow any attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """
+            Make what pydantic keeps of a payload beside its values, when it is first asked for.
+
+            Compiled code leaves it out where it follows from the values, as it mostly does: what is not None was set, and there
+            is no unknown field. One that has an extra has a set of fields, too.
+            """
+            if name == "__pydantic_fields_set__":
+                made: Any = {field for field in type(self).model_fields if self.__dict__.get(field) is not None}
+            elif name == "__pydantic_extra__":
+                _ = self.__pydantic_fields_set__
+                made = {}
+            elif name == "__pydantic_private__":
+                made = None
+            else:
+                return super().__getattr__(name)
+            object.__setattr__(self, name, made)
+            return made
+
+    @classmethod
+    def from_json(cls, body: str | bytes | bytearray) -> Self:
+        """
+        Make a payload of JSON from outside, such as the body of a request.
+
+        Numbers stay exact. Field names are taken in their wire form or in Python's; what no field is called is kept, as
+        everywhere. The text is held to the settings ``max_input_*`` before it is parsed.
+
+        Raises:
+            InvalidItemError: It is no JSON object, passes a limit, has a name twice in one object, or a field has a value that
+                cannot be. The message says where, and by *fields* which; it shows no value.
+        """
+        refused: tuple[str, tuple[str, ...]]
+        try:
+            given = jsontext.parse(body, current(), parse_number)
+            if isinstance(given, dict):
+                return cls.model_validate(given)
+            refused = ("a JSON object is needed", ())
+        except jsontext.InputError as error:
+            refused = (str(error), ())
+        except ValidationError as error:
+            refused = explained(error)
+        reason, fields = refused  # raised out here, where pydantic's error, which has the input, is no context of it
+        raise InvalidItemError(f"read {cls.__name__}", None, reason, fields=fields)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """Show what is set. Unknown fields and open maps are another application's, and may hold its secrets."""
@@ -239,7 +320,7 @@ class ListingData(Payload):
     list_date: Day | None = None
     description: str | None = None
     address: Address | None = None
-    photos: Annotated[list[Photo], Strict()] | None = None
+    photos: Annotated[list[Photo], Strict(), _FirstProblem()] | None = None
     features: Texts | None = None
     synced_at: Moment | None = None
     lot_size: Number | None = None

@@ -252,6 +252,22 @@ class PlaintextTokensWarning(UserWarning):
     """Tokens are written in clear text, since ``allow_plaintext_tokens`` says so and no key is configured."""
 
 
+def shown(value: object) -> str:
+    """Show a value in a message: the beginning of text, a number of common size, and the type of anything else."""
+    if isinstance(value, str):
+        return ascii(value if len(value) <= 40 else value[:37] + "...")
+    if isinstance(value, int | float) and -1e15 < value < 1e15:
+        return repr(value)
+    return f"a value of type {type(value).__name__}"
+
+
+def clipped(name: object, most: int = 80) -> str:
+    """Show a name in a message: its beginning, without characters that a terminal or a log would take for its own."""
+    text = str(name)
+    shown = text if len(text) <= most else text[: most - 3] + "..."
+    return shown if shown.isprintable() else ascii(shown)[1:-1]
+
+
 _REMEDIES: Mapping[str, str] = {
     "ResourceNotFoundException": "the table or index is not there; create_table() makes it, check_table() compares it",
     "NoCredentialsError": "configure AWS credentials, or endpoint_url='local:' for the embedded engine",

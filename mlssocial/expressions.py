@@ -11,8 +11,12 @@ from .schema import ENTITY_TYPE, PK, TTL, UPDATED_AT, WRITE_ID, Entity
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import msgspec
+
     from .changes import Path
     from .wire import AttributeValue, Row
+
+    Value = dict[str, Any] | AttributeValue | msgspec.Raw
 
 
 @dataclass(slots=True)
@@ -26,7 +30,7 @@ class Expression:
         """Give a document path in placeholders."""
         return ".".join(f"#{self.names.setdefault(part, f'n{len(self.names)}')}" for part in parts)
 
-    def value(self, value: dict[str, Any] | AttributeValue) -> str:
+    def value(self, value: Value) -> str:
         """Give a placeholder for a value."""
         placeholder = f":v{len(self.values)}"
         self.values[placeholder] = value
@@ -53,7 +57,7 @@ class Expression:
         """Give the condition that an item's version, the pair (UpdatedAt, WriteId), is the one that *item* has."""
         return " AND ".join(self.same((name,), item.get(name)) for name in (UPDATED_AT, WRITE_ID))
 
-    def same(self, path: Path, value: dict[str, Any] | AttributeValue | None) -> str:
+    def same(self, path: Path, value: Value | None) -> str:
         """Give the condition that *path* holds this value, or nothing where that is None."""
         at = self.path(path)
         return f"attribute_not_exists({at})" if value is None else f"{at} = {self.value(value)}"

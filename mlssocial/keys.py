@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from zlib import crc32
 
-from .exceptions import InvalidKeyError
+from .exceptions import InvalidKeyError, shown
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-partition-sort-keys
 MAX_PARTITION_KEY_BYTES = 2048
@@ -206,7 +206,7 @@ def parse_social_connection_keys(pk: str, sk: str) -> SocialConnectionKey:
     """Take a SocialConnection's user and platform (upper case) out of its key; InvalidKeyError if it is none's."""
     platform = _rest("platform", sk, _SOCIAL)
     if platform != platform_part(platform):
-        raise InvalidKeyError("platform", f"{platform!r} is not in upper case")
+        raise InvalidKeyError("platform", f"{shown(platform)} is not in upper case")
     return SocialConnectionKey(parse_user(pk), platform)
 
 
@@ -217,9 +217,9 @@ def parse_social_post_keys(pk: str, sk: str) -> SocialPostKey:
 
 def parse_performance_metrics_keys(pk: str, sk: str) -> PerformanceMetricsKey:
     """Take the ids and the day out of a PerformanceMetrics item's key; InvalidKeyError if it is none's."""
-    listing_id, separator, day = sk.removeprefix(_METRICS).partition("#")
-    if not sk.startswith(_METRICS) or not separator:
-        raise InvalidKeyError("SK", f"{sk!r} is not METRICS#<listingId>#<YYYY-MM-DD>")
+    listing_id, separator, day = sk.removeprefix(_METRICS).partition("#") if isinstance(sk, str) else ("", "", "")
+    if not separator or not sk.startswith(_METRICS):
+        raise InvalidKeyError("SK", f"{shown(sk)} is not METRICS#<listingId>#<YYYY-MM-DD>")
     return PerformanceMetricsKey(parse_user(pk), _id("listing_id", listing_id), date.fromisoformat(_day("date", day)))
 
 
@@ -228,10 +228,9 @@ def parse_operation_keys(pk: str, sk: str) -> OperationKey:
     return OperationKey(parse_user(pk), _rest("operation_id", sk, _OPERATION))
 
 
-@lru_cache(256)
 def parse_user(pk: str) -> str:
     """Take the user id out of a partition key; InvalidKeyError if it is no user's."""
-    return _rest("user_id", pk, _USER, name="PK")
+    return _user(pk if isinstance(pk, str) else None)
 
 
 # --- Partitions and ranges that queries read -------------------------------------------------------------------------
@@ -313,7 +312,7 @@ def platform_part(platform: str) -> str:
     """Upper-case a platform for its key; it must be ASCII, or two spellings could meet in one key."""
     platform = _id("platform", platform)
     if not platform.isascii():
-        raise InvalidKeyError("platform", f"{platform!r} is not ASCII")
+        raise InvalidKeyError("platform", f"{shown(platform)} is not ASCII")
     return platform.upper()
 
 
@@ -334,8 +333,8 @@ def _held(made: Keys) -> Keys:
 
 
 def _id(part: str, value: object) -> str:
-    # By far the most ids: letters, digits and hyphens, none of them refused.
-    if type(value) is str and (value.isalnum() or value.replace("-", "").isalnum()):
+    # By far the most ids: what can be printed is neither a control character nor a lone surrogate.
+    if type(value) is str and value and "#" not in value and value.isprintable():
         return value
     if not isinstance(value, str):
         raise InvalidKeyError(part, f"a string is needed, not {type(value).__name__}")
@@ -343,7 +342,7 @@ def _id(part: str, value: object) -> str:
         raise InvalidKeyError(part, "it is empty")
     if found := _REFUSED.search(value):
         reason = "separates the parts of a key" if found[0] == "#" else "is a control character or a lone surrogate"
-        raise InvalidKeyError(part, f"{value[:80]!a} contains {found[0]!a}, which {reason}")
+        raise InvalidKeyError(part, f"{shown(value)} contains {found[0]!a}, which {reason}")
     return str.__str__(value)  # an enum member's text, in every Python
 
 
@@ -358,7 +357,7 @@ def _day(part: str, value: object) -> str:
             return date.fromisoformat(text).isoformat()
     except ValueError:
         pass  # falls through to the one message for text that is no day
-    raise InvalidKeyError(part, f"{text[:80]!a} is no date of the form YYYY-MM-DD")
+    raise InvalidKeyError(part, f"{shown(text)} is no date of the form YYYY-MM-DD")
 
 
 def _millis(part: str, value: object) -> int:
@@ -384,7 +383,12 @@ def _shards(queue: str, user_id: str | None) -> list[str]:
     return [f"{queue}{number}" for number in range(SHARDS)] if user_id is None else [_shard(queue, user_id)]
 
 
-def _rest(part: str, key: str, prefix: str, *, name: str = "SK") -> str:
+@lru_cache(256)
+def _user(pk: str | None) -> str:
+    return _rest("user_id", pk, _USER, name="PK")
+
+
+def _rest(part: str, key: str | None, prefix: str, *, name: str = "SK") -> str:
     if not isinstance(key, str) or not key.startswith(prefix):
-        raise InvalidKeyError(name, f"{key!r} does not begin with {prefix}")
+        raise InvalidKeyError(name, f"{shown(key)} does not begin with {prefix}")
     return _id(part, key[len(prefix) :])

@@ -359,7 +359,7 @@ class Item(Model):
         return values, raw
 
     def _writable(self, verb: str) -> tuple[Entity[Any], tuple[Any, ...]]:
-        key = (self.pk, self.sk)
+        key = (self.attribute_values["pk"], self.attribute_values["sk"])  # PynamoDB's attribute look-up costs more
         if self.entity is None:
             raise WrongEntityError(f"{verb} item", key, found=self.entity_type)
         if self._partial:

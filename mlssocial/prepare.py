@@ -26,6 +26,7 @@ from .exceptions import (
     ItemNotFoundError,
     StaleItemError,
     WrongEntityError,
+    clipped,
 )
 from .expressions import Expression, not_expired, update_expression
 from .schema import (
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from .changes import Path
+    from .expressions import Value
+    from .tokens import Token
 
 CHANGED = "it has changed since it was read; read it and try again"
 LEASE_LOST = "its lease was lost: it ran out and another worker took it, or the item was written anew; claim() it again"
@@ -177,6 +180,8 @@ def check(
     condition = " AND ".join(conditions)
     if or_absent:
         condition = f"{expression.absent(write.now)} OR ({condition})"
+    limits.check_expressions(write.operation, write.key, condition=condition)
+    limits.check_names(write.operation, write.key, expression.names)
 
     def anew(item: Row | None) -> Prepared:
         error = write.refusal(item)
@@ -221,16 +226,46 @@ def rekey(entity: Entity[Any], ids: tuple[Any, ...], seen: Row) -> Prepared:
     with the item as it is now, unless its version and the fields that the keys are made of are those of *seen*: another
     application may write twice within the millisecond that UpdatedAt tells. ItemNotFoundError if it is gone.
     """
-    write, expression = Write.new("repair", entity, ids), Expression()
     data = entity.index_data(seen)
     index = entity.index_keys(ids, data, frozenset())
-    sets = [f"{expression.path((name,))} = {expression.value(value)}" for name, value in index.items()]
-    sets.append(f"{expression.path((WRITE_ID,))} = {expression.value({'S': write.write_id})}")
-    removes = [expression.path((name,)) for name in INDEX_ATTRIBUTES.values() if name not in index]
+    removes = [name for name in INDEX_ATTRIBUTES.values() if name not in index]
+    sets: dict[Path, Value] = {(name,): value for name, value in index.items()}
+    same: dict[Path, Value | None] = {(DATA, name): data.get(name) for name in entity.index_names}
+    return _amended("repair", entity, ids, seen, sets, removes, same)
+
+
+def reseal(entity: Entity[Any], ids: tuple[Any, ...], seen: Row, tokens: Mapping[str, Token]) -> Prepared:
+    """
+    Put tokens, by their names in Data, as they are sealed anew in the place of those that *seen* has, as :func:`rekey` does.
+
+    StaleItemError unless the item's version and those tokens are what was read.
+    """
+    stored = entity.stored_tokens(seen)
+    sets: dict[Path, Value] = {(DATA, name): encoded({"S": token.stored}) for name, token in tokens.items()}
+    # In a form that does not show what may be clear text.
+    same: dict[Path, Value] = {(DATA, name): encoded({"S": stored[name].stored}) for name in tokens}
+    return _amended("reseal", entity, ids, seen, sets, (), same)
+
+
+def _amended(
+    verb: str,
+    entity: Entity[Any],
+    ids: tuple[Any, ...],
+    seen: Row,
+    sets: Mapping[Path, Value],
+    removes: Iterable[str],
+    same: Mapping[Path, Value | None],
+) -> Prepared:
+    """Change an item in what is no news to its readers: its version is *seen*'s, *same* is as it was read, UpdatedAt stays."""
+    write, expression = Write.new(verb, entity, ids), Expression()
+    assigned: dict[Path, Value] = {**sets, (WRITE_ID,): {"S": write.write_id}}
+    change = update_expression(
+        [f"{expression.path(path)} = {expression.value(value)}" for path, value in assigned.items()],
+        [expression.path((name,)) for name in removes],
+    )
     conditions = [expression.alive(entity, write.now), expression.unchanged(seen)]
-    conditions += [expression.same((DATA, name), data.get(name)) for name in entity.index_names]
-    change, condition = update_expression(sets, removes), " AND ".join(conditions)
-    members = write.members(expression, condition, UpdateExpression=change, ReturnValues="NONE")
+    conditions += [expression.same(path, value) for path, value in same.items()]
+    members = write.members(expression, " AND ".join(conditions), UpdateExpression=change, ReturnValues="NONE")
     return Prepared(write, "UpdateItem", members, write.refuses())
 
 
@@ -290,8 +325,10 @@ class Write(NamedTuple):
         return {**head, DATA: {"M": data.json}}
 
     def _measure(self, data: WireMap, head: WireMap) -> None:
-        if (size := item_size({**head, DATA: {"M": data}})) > MAX_ITEM_BYTES:
-            largest = max(data, key=lambda name: item_size({name: data[name]}))
+        sizes = {name: item_size({name: value}) for name, value in data.items()}
+        # An entry of a map takes one byte beside its name and value.
+        if (size := item_size({**head, DATA: {"M": {}}}) + sum(sizes.values()) + len(sizes)) > MAX_ITEM_BYTES:
+            largest = clipped(max(sizes, key=lambda name: sizes[name]))
             reason = f"{size:,} bytes, and DynamoDB takes {MAX_ITEM_BYTES:,}; the largest field is {largest}"
             raise InvalidItemError(self.operation, self.key, reason, fields=(largest,))
 
@@ -425,6 +462,7 @@ class _Update:
         sets.append(f"{path((WRITE_ID,))} = {expression.value({'S': write.write_id})}")
         change, condition = update_expression(sets, removes), " AND ".join(conditions)
         limits.check_expressions(write.operation, write.key, update=change, condition=condition)
+        limits.check_names(write.operation, write.key, expression.names)
         members = write.members(expression, condition, UpdateExpression=change)
         return Prepared(write, "UpdateItem", members, self.anew, once=locked is not None or self.lease is not None)
 

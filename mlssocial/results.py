@@ -22,8 +22,9 @@ from typing import Any, Generic, TypeVar
 
 from .codec import WireMap
 from .connection import store
-from .exceptions import InvalidCursorError, InvalidItemError, UnreadableItemWarning
+from .exceptions import InvalidCursorError, InvalidItemError, InvalidKeyError, UnreadableItemWarning, shown
 from .expressions import Expression
+from .keys import MAX_PARTITION_KEY_BYTES, MAX_SORT_KEY_BYTES
 from .schema import PK, SK, now_millis
 from .wire import Row, decode_row, invalid_answer
 
@@ -194,7 +195,9 @@ class Cursor:
             intact = _checksum(plan, content) == raw[:_CHECKSUM_BYTES]
             keys = json.loads(content) if intact else []
             fits = isinstance(keys, list) and len(keys) == (4 if plan.index else 2)
-            fits = fits and all(isinstance(key, str) and key.encode() for key in keys)
+            fits = fits and all(
+                isinstance(key, str) and 0 < len(key.encode()) <= most for key, most in zip(keys, _LONGEST * 2, strict=False)
+            )
         except (binascii.Error, ValueError, RecursionError):
             fits = False
         if fits:
@@ -208,6 +211,7 @@ class Cursor:
 
 _CHECKSUM_BYTES = 9
 _MAX_CURSOR = 10_000  # four keys of DynamoDB's length in base64
+_LONGEST = (MAX_PARTITION_KEY_BYTES, MAX_SORT_KEY_BYTES)
 
 
 def _checksum(plan: Plan, content: bytes) -> bytes:
@@ -288,9 +292,11 @@ class Results(Generic[T]):
         self._prefetch = prefetch
 
     def __iter__(self) -> Iterator[T]:
-        for _, loaded in self._loaded(None, None):
-            if isinstance(loaded, Unreadable):
-                warnings.warn(f"left out: {loaded.error}", UnreadableItemWarning, stacklevel=2)
+        for row in self._rows(None, None):
+            try:
+                loaded = self._load(row)
+            except InvalidItemError as error:
+                warnings.warn(f"left out: {error}", UnreadableItemWarning, stacklevel=2)
             else:
                 yield loaded
 
@@ -302,7 +308,7 @@ class Results(Generic[T]):
         queue that is so many for each of its partitions.
         """
         if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0:
-            raise ValueError(f"prefetch: a number of pages is needed, 0 or more, not {prefetch!r}")
+            raise InvalidKeyError("prefetch", f"a number of pages is needed, 0 or more, not {shown(prefetch)}")
         return iter(Results(self._plan, self._load, self._decode, prefetch=prefetch))
 
     def __bool__(self) -> bool:
@@ -317,7 +323,7 @@ class Results(Generic[T]):
             InvalidCursorError: *cursor* was cut or altered, or is another query's.
         """
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise ValueError(f"limit: a whole number above zero is needed, not {limit!r}")
+            raise InvalidKeyError("limit", f"a whole number above zero is needed, not {shown(limit)}")
         after = None if cursor is None else Cursor.decode(self._plan, cursor)
         page: Page[T] = Page([], None, [])
         last: Row = {}
@@ -381,17 +387,17 @@ class Results(Generic[T]):
 
     def _stream(self, partition: str, after: Cursor | None, wanted: int | None) -> Iterator[Row]:
         """Read one partition, request by request; *wanted* sizes the requests and ends nothing."""
-        plan = self._plan
+        plan, name, tenant = self._plan, self._plan.partition_key, self._plan.tenant
         request = plan.request(partition, after=after)
         if wanted is not None:
-            filtered = plan.guards or plan.tenant is not None
+            filtered = plan.guards or tenant is not None
             request["Limit"] = min(max(wanted, MIN_FILTERED_PAGE) if filtered else wanted, MAX_LIMIT)
         for answer in _read_ahead(_pages(request), self._prefetch):
             for content in answer.get("Items", ()):
                 row = self._decode(content)
-                if plan.partition_key not in row or partition != row[plan.partition_key].S or SK not in row:
+                if name not in row or partition != row[name].S or SK not in row:
                     raise invalid_answer("a row of it is outside of the partition that was asked for")
-                if plan.tenant is not None and (PK not in row or plan.tenant != row[PK].S):
+                if tenant is not None and (PK not in row or tenant != row[PK].S):
                     raise invalid_answer("a row of it is another user's than the one that was asked for")
                 yield row
 

@@ -17,7 +17,7 @@ from decimal import Context, Decimal
 from typing import Literal
 
 from .entities import PerformanceMetricsData, PlatformMetrics
-from .exceptions import InvalidKeyError
+from .exceptions import InvalidKeyError, shown
 
 Period = Literal["day", "week", "month"]
 Figures = dict[str, int | Decimal]
@@ -25,6 +25,9 @@ Day = tuple[date, PerformanceMetricsData]
 
 RATE = "engagement"
 """The one figure of a platform that is a rate."""
+
+MAX_ROWS = 40_000
+"""A hundred years of days. Dates that come from outside would else ask for millions of rows of zeros."""
 
 _EXACT = Context(prec=400)  # a sum of what DynamoDB holds needs no more
 _RATIO = Context(prec=28)
@@ -48,6 +51,14 @@ class MetricsRow:
     shares: int
     inquiries: int
     platforms: dict[str, Figures]
+
+
+def check_length(since: date, until: date, by: Period) -> None:
+    """InvalidKeyError where two days have more periods between them than are ever shown."""
+    periods = ((until - since).days + 1) // {"day": 1, "week": 7, "month": 28}[by]
+    if periods > MAX_ROWS:
+        reason = f"about {periods:,} rows by {by} until {until}, and {MAX_ROWS:,} are given at the most; take longer periods"
+        raise InvalidKeyError("since", reason)
 
 
 def rollup(days: Iterable[Day], since: date, until: date, by: Period) -> list[MetricsRow]:
@@ -76,7 +87,7 @@ def check_period(by: object) -> Period:
     """Give *by* back if it is a period, else raise InvalidKeyError."""
     if by == "day" or by == "week" or by == "month":
         return by
-    raise InvalidKeyError("by", f"one of day, week, month is needed, not {str(by)[:40]!r}")
+    raise InvalidKeyError("by", f"one of day, week, month is needed, not {shown(by)}")
 
 
 def _start(day: date, by: Period) -> date:

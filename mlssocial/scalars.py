@@ -11,26 +11,46 @@ import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from json.encoder import encode_basestring
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from .codec import decode, encode, native, number_text
+from .codec import MAX_NAME_BYTES, check_bounds, decode, encode, native, number_text
 from .entities import EPOCH, MILLISECOND, parse_number
 from .tokens import Token
 from .wire import AttributeValue, Row, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class SurpriseError(Exception):
     """A value is not what a compiled function takes."""
 
 
+T = TypeVar("T")
+
+_SHORT = 4
 _DEEPEST_OPEN_MAP = ("Data", "photos", "0", "any")
 _LEAST_WHOLE, _MOST_WHOLE = -(10**38), 10**38
 _PLAIN_NUMBER = re.compile(r"(?!-0$)-?(0|[1-9]\d{0,18})(\.\d{0,17}[1-9])?", re.ASCII)
 
 quote = encode_basestring
 """Writes text as JSON; TypeError for anything else. A lone surrogate comes to light where the whole is encoded."""
+
+
+class Short(dict[str, T]):
+    """What is made of texts, kept for those of up to four characters: what they say occurs in nearly every item."""
+
+    def __init__(self, make: Callable[[str], T]) -> None:
+        self._make = make
+
+    def __missing__(self, text: str) -> T:
+        """Make it."""
+        made = self._make(text)
+        if len(text) <= _SHORT:
+            self[text] = made
+        return made
 
 
 def load_number(text: str) -> Decimal:
@@ -44,6 +64,9 @@ def load_whole(text: str) -> int:
     if text.isdigit() and text.isascii() and len(text) <= 38:
         return int(text)
     raise SurpriseError
+
+
+numbers, wholes = Short(load_number), Short(load_whole)
 
 
 def load_moment(text: str) -> datetime:
@@ -85,12 +108,18 @@ def load_open_map(values: Row) -> dict[str, Any]:
     return {name: load_any(value) for name, value in values.items()}
 
 
+def _plain_notation(text: str) -> str:
+    return text if (text.isdigit() and len(text) <= 38) or _PLAIN_NUMBER.fullmatch(text) else number_text(Decimal(text))
+
+
+number_texts = Short(_plain_notation)
+
+
 def dump_number(value: Any) -> str:
     """Write a number in plain notation."""
     if type(value) is not Decimal:
         raise SurpriseError
-    text = str(value)
-    return text if (text.isdigit() and len(text) <= 38) or _PLAIN_NUMBER.fullmatch(text) else number_text(value)
+    return number_texts[str(value)]
 
 
 def dump_whole(value: Any) -> str:
@@ -132,7 +161,7 @@ def dump_token(value: Any) -> str:
 
 def dump_name(value: Any) -> str:
     """Write a name in an open map, quoted."""
-    if not value:
+    if not value or len(value) > MAX_NAME_BYTES // 4:
         raise SurpriseError
     return quote(value)
 
@@ -141,6 +170,7 @@ def dump_open_map(values: Any) -> str:
     """Write what stands in a map of anything; one that is nested so deep that its place matters is a surprise."""
     if type(values) is not dict:
         raise SurpriseError
+    check_bounds(values)
     data = encode(native(values), _DEEPEST_OPEN_MAP)["M"]
     return msgspec.json.encode(data)[1:-1].decode()
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from . import segments as jobs
 from .codec import WireMap
 from .connection import store
-from .exceptions import ConfigurationError
+from .crypto import key_id_of
+from .exceptions import ConfigurationError, ItemNotFoundError, OutcomeUnknownError, StaleItemError, WrongEntityError
 from .expressions import Expression
 from .schema import ENTITY_TYPE, expired, now_millis
+from .tokens import Token
 from .wire import Row, decode_row, plain_row
 from .workers import Done, stopping
 
@@ -24,6 +27,18 @@ PAGE_ITEMS = 1_000
 
 MAX_SEGMENTS = 64
 """How many segments there may be, each with a thread where no other executor is given."""
+
+
+_ATTEMPTS = 5
+"""How often an item that other writers change meanwhile is looked at again."""
+
+
+class Met(Enum):
+    """How an item was met by what was to be done about it."""
+
+    AS_READ = "it was as it was read, or as it was read again"
+    SETTLED = "another writer came first, and left nothing to do"
+    CHANGING = "other writers kept changing it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +77,39 @@ class ScanReport:
         self.others += page.others
         self.expired += page.expired
         self.read_units += page.read_units
+
+
+@dataclass(slots=True)
+class TokenReport(ScanReport):
+    """
+    What a job that looks at tokens tells beside.
+
+    Attributes:
+        clear_tokens: How many tokens were found in clear text.
+        sealed_tokens: How many were found sealed, by the key's id; under ``?`` what does not say its key in a form of ours.
+    """
+
+    clear_tokens: int = 0
+    sealed_tokens: dict[str, int] = field(default_factory=dict)
+
+    def count_tokens(self, found: Iterable[str | None]) -> None:
+        """Count tokens, given what each is sealed under, as :func:`sealed_under` says."""
+        for key_id in found:
+            if key_id is None:
+                self.clear_tokens += 1
+            else:
+                self.sealed_tokens[key_id] = self.sealed_tokens.get(key_id, 0) + 1
+
+    def tokens(self) -> str:
+        """Say how tokens lie, on one line; nothing where there are none."""
+        under = [f"{count:,} under key {key_id}" for key_id, count in sorted(self.sealed_tokens.items())]
+        clear = [f"{self.clear_tokens:,} in clear text"] if self.clear_tokens else []
+        return f"tokens: {', '.join([*clear, *under])}" if clear or under else ""
+
+
+def sealed_under(token: Token) -> str | None:
+    """Give what a stored token is sealed under: a key's id, ``?`` if it does not say, None where it lies in clear text."""
+    return (key_id_of(token) or "?") if token.sealed else None
 
 
 T = TypeVar("T", bound=ScanReport)
@@ -142,6 +190,36 @@ def scan(
         rate=max_read_units,
         progress=progress,
     )
+
+
+def insist(
+    found: F, row: Row, *, act: Callable[[F, Row], F], reread: Callable[[F], Row | None], look: Callable[[Row], F | None]
+) -> tuple[F, Met]:
+    """
+    Act on what was found on an item; where another writer has changed it since, on what is found on it now, a few times.
+
+    Args:
+        found: What was found.
+        row: The item as it was read.
+        act: Writes under the condition that the item is that one still, and gives what came of it.
+        reread: Reads the item as it is now, None where it is gone.
+        look: Gives what is found on an item, None where nothing is left to do.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            try:
+                return act(found, row), Met.AS_READ
+            except StaleItemError as stale:
+                now = stale.item
+            except OutcomeUnknownError:  # to send it again does no harm: its condition lets it apply once
+                now = reread(found)
+        except (ItemNotFoundError, WrongEntityError):
+            now = None
+        again = None if now is None else look(now)
+        if now is None or again is None:
+            return found, Met.SETTLED
+        found, row = again, now
+    return found, Met.CHANGING
 
 
 def _check(segments: object, max_read_units: object) -> None:

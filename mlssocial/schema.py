@@ -30,8 +30,8 @@ from .entities import (
     SocialConnectionData,
     SocialPostData,
 )
-from .exceptions import InvalidItemError, InvalidKeyError
-from .tokens import Token
+from .exceptions import InvalidItemError, InvalidKeyError, shown
+from .tokens import MASK, Token, is_sealed
 from .wire import Row, decode_row, encoded, plain, plain_row
 
 D = TypeVar("D", bound=Payload)
@@ -187,7 +187,8 @@ class Entity(Generic[D]):
                 missing[name] = _as_field(getattr(of_key, part), part)
             elif not _same(value, getattr(of_key, part), part):
                 wire = wire_name(self.payload, name)
-                reason = f"{wire} is {native(value)!r} in the payload; the key says {_repeated(getattr(of_key, part), part)!r}"
+                in_key = _repeated(getattr(of_key, part), part)
+                reason = f"{wire} is {shown(native(value))} in the payload; the key says {shown(in_key)}"
                 raise InvalidItemError(operation, key, reason, fields=(wire,))
         return payload.model_copy(update=missing) if missing else payload
 
@@ -195,6 +196,12 @@ class Entity(Generic[D]):
     def token_names(self) -> list[tuple[str, str]]:
         """The payload's tokens, by their names in Python and in Data."""
         return _token_names(self.payload)
+
+    def stored_tokens(self, row: Row) -> dict[str, Token]:
+        """Give the tokens of an item as they lie there, by their names in Data; an empty one is none."""
+        key, data = (row[PK].S or "", row[SK].S or ""), (row[DATA].M if DATA in row else None) or {}
+        there = {wire: text for _, wire in self.token_names if wire in data and (text := data[wire].S)}
+        return {wire: _at_rest(text, crypto.Place.of(key, wire)) for wire, text in there.items()}
 
     def sealed(self, operation: str, key: tuple[str, str], wire: str, token: Token) -> Token:
         """Give a token as it is to lie in an item; InvalidItemError if no UTF-8 can hold it."""
@@ -233,6 +240,10 @@ class Entity(Generic[D]):
             if token is not None and token.sealed:
                 values[name] = Token.at_rest(token.stored, crypto.Place.of(key, wire))
         return payload
+
+
+def _at_rest(stored: str, place: crypto.Place) -> Token:
+    return Token.masked() if stored == MASK else Token.at_rest(stored, place if is_sealed(stored) else None)
 
 
 def now_millis() -> int:

@@ -25,6 +25,16 @@ LOCAL_PREFIX = "local:"
 KEY_BYTES = 32
 """How long a key of ``token_keys`` is: AES-256."""
 
+INPUT_LIMITS = (
+    "max_input_bytes",
+    "max_file_bytes",
+    "max_input_depth",
+    "max_input_digits",
+    "max_input_string",
+    "max_input_entries",
+)
+"""The settings that hold JSON from outside within limits."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -51,6 +61,13 @@ class Settings:
             table's name, which a restored backup changes.
         key_provider: Another source of keys, instead of *token_keys*.
         allow_plaintext_tokens: Without a key, write tokens in clear text, and warn; otherwise that is refused.
+        max_input_bytes: How large JSON for one payload may be: see :meth:`Payload.from_json`.
+        max_file_bytes: How much of a file is held at once: a line of a feed, the whole of one that is not one record a line,
+            unzipped, or an audit's checkpoint.
+        max_input_depth: How deep lists and objects of JSON from outside may be nested.
+        max_input_digits: How many digits a number of it may have.
+        max_input_string: How many characters a text of it may have, as they are written.
+        max_input_entries: How many entries a list or object of it may have.
     """
 
     table_name: str = ""
@@ -67,15 +84,16 @@ class Settings:
     token_context: str = "mlssocial"  # noqa: S105  a name that all who share the table know
     key_provider: KeyProvider | None = field(default=None, hash=False)
     allow_plaintext_tokens: bool = False
+    max_input_bytes: int = 1024 * 1024
+    max_file_bytes: int = 64 * 1024 * 1024
+    max_input_depth: int = 64
+    max_input_digits: int = 400
+    max_input_string: int = 400 * 1024
+    max_input_entries: int = 100_000
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, naming the setting."""
-        for name in ("deadline", "connect_timeout", "read_timeout", "max_pool_connections"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-                raise ConfigurationError(f"{name}: a number above zero is needed, not {value!r}")
-        if not isinstance(self.max_pool_connections, int):
-            raise ConfigurationError(f"max_pool_connections: a whole number is needed, not {self.max_pool_connections!r}")
+        self._check_numbers()
         for name in ("table_name", "region", "endpoint_url", "profile", "current_token_key", "token_context"):
             value = getattr(self, name)
             if not isinstance(value, str) and (value is not None or name in {"table_name", "token_context"}):
@@ -89,6 +107,16 @@ class Settings:
         if self.is_local and not self.table_name:
             object.__setattr__(self, "table_name", "mlssocial")
         self._take_keys()
+
+    def _check_numbers(self) -> None:
+        for name in ("deadline", "connect_timeout", "read_timeout"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+                raise ConfigurationError(f"{name}: a number above zero is needed, not {value!r}")
+        for name in ("max_pool_connections", *INPUT_LIMITS):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigurationError(f"{name}: a whole number above zero is needed, not {value!r}")
 
     def _take_keys(self) -> None:
         """Check the keys, and hide them."""
@@ -132,7 +160,7 @@ class Settings:
 
 
 # A process has these of its own environment: credentials, and what opens tokens.
-_OWN = frozenset({"profile", "token_keys", "key_provider"})
+_OWN = frozenset({"profile", "token_keys", "current_token_key", "key_provider"})
 # Environment variables of this project that are no settings of the table.
 _OTHERS = frozenset({"MLSSOCIAL_RESO_CLIENT_SECRET", "MLSSOCIAL_RESO_TOKEN", "MLSSOCIAL_TEST_ENDPOINT_URL"})
 _NUMBERS: Mapping[str, Callable[[str], float]] = {
@@ -140,6 +168,7 @@ _NUMBERS: Mapping[str, Callable[[str], float]] = {
     "MLSSOCIAL_CONNECT_TIMEOUT": float,
     "MLSSOCIAL_READ_TIMEOUT": float,
     "MLSSOCIAL_MAX_POOL_CONNECTIONS": int,
+    **{f"{ENVIRONMENT_PREFIX}{name.upper()}": int for name in INPUT_LIMITS},
 }
 _FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 

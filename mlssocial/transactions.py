@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self
 
-from . import changes, prepare
+from . import changes, limits, prepare
 from .atomic import Key, Operation, apply, check_room
 from .codec import WireMap
-from .exceptions import ConfigurationError, InvalidItemError
+from .exceptions import ConfigurationError, InvalidItemError, shown
 from .prepare import Prepared
 from .schema import Entity
 
@@ -106,6 +106,7 @@ class Transaction:
         if given.get("remove"):
             raise InvalidItemError(operation, key, "remove: a check removes nothing; it takes fields and if_unchanged_since")
         expected = changes.expectations(entity, operation, ids, given.get("fields", {}))
+        limits.check_values(operation, key, expected)
         seen = _version(model, operation, key, given)
         prepared = prepare.check(entity, ids, {path: (value,) for path, value in expected.items()}, seen=seen)
         self._add("check", model, prepared, changes.Changes(sets=expected).asked())
@@ -127,7 +128,7 @@ def _arguments(verb: str, model: Any, args: tuple[Any, ...], kwargs: dict[str, A
     """Take the arguments of a manager's method apart: the entity, its ids, and the others by name."""
     entity = getattr(model, "entity", None)
     if not isinstance(entity, Entity):
-        raise InvalidItemError(f"{verb} item", None, f"one of the five entities' models comes first, not {model!r}")
+        raise InvalidItemError(f"{verb} item", None, f"one of the five entities' models comes first, not {shown(model)}")
     given = inspect.signature(getattr(model.objects, verb)).bind(*args, **kwargs).arguments
     return entity, tuple(given[name] for name in entity.id_names), given
 

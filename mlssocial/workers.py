@@ -119,7 +119,7 @@ def _told() -> dict[str, Any]:
     if held.settings.is_local and held.settings.endpoint_url != LOCAL_PREFIX:
         path = Path((held.settings.endpoint_url or "").removeprefix(LOCAL_PREFIX)).expanduser().resolve()
         told["endpoint_url"] = f"{LOCAL_PREFIX}{path}"
-    return {name: value for name, value in told.items() if value is not None or name == "endpoint_url"}
+    return told
 
 
 @lru_cache(8)

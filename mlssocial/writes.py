@@ -13,7 +13,7 @@ from typing import Any
 from . import limits, prepare
 from .codec import WireMap
 from .connection import AnswerLostError, Patience, RefusedError, store
-from .exceptions import ItemNotFoundError, MLSSocialError, OutcomeUnknownError, StoreError, WrongEntityError
+from .exceptions import InvalidItemError, ItemNotFoundError, MLSSocialError, OutcomeUnknownError, StoreError, WrongEntityError
 from .prepare import Prepared, Write
 from .schema import (
     CREATED_AT,
@@ -37,6 +37,11 @@ def apply(prepared: Prepared, *, patience: Patience | None = None) -> Row:
     if prepared.needs_item:
         prepared = prepared.anew(read(prepared.write.entity, prepared.write.ids, consistent=True, patience=patience))
     return _apply(prepared, "ALL_NEW", patience)[1]
+
+
+def is_final(error: InvalidItemError | StoreError) -> bool:
+    """Tell whether an item was refused for good: it would pass a limit, whenever it is tried again."""
+    return isinstance(error, InvalidItemError) or error.code == "ValidationException"
 
 
 def delete(entity: Entity[Any], ids: tuple[Any, ...], *, seen: Row | None = None) -> bool:

@@ -142,6 +142,14 @@ class TestReads:
         assert len(Listing.objects.get_many([("u1", "l1"), ("u1", "l2")])) == 2
         assert server.seen == ["BatchGetItem"] * 2
 
+    @pytest.mark.parametrize("second", [row("u2"), row(name="l3"), {}, {"PK": {"S": "USER#u1"}}])
+    def test_within_a_batch(self, server: Server, second: dict[str, Any]) -> None:
+        """A row of a batch that was not asked for, further down than it begins, ends the read as a StoreError."""
+        server.next(says({"Responses": {"homes": [row(), second]}}))
+        with pytest.raises(StoreError, match="none of those that were asked for") as caught:
+            Listing.objects.get_many([("u1", "l1"), ("u1", "l2")])
+        assert (caught.value.code, "u2" in str(caught.value)) == ("InvalidAnswer", False)
+
     @pytest.mark.usefixtures("server")
     def test_a_part_of_an_item(self) -> None:
         """A read of some attributes shows no key and is taken for what it is."""

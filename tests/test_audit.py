@@ -91,13 +91,13 @@ class TestFinding:
             "LISTING#draft-1": {Kind.HALF, Kind.MISSING},
             "LISTING#listing-1": {Kind.MISSING},
             "LISTING#listing-2": {Kind.WRONG, Kind.MISSING},
-            "MLS_CONNECTION#conn-1": {Kind.MISSING},
-            "SOCIAL#FACEBOOK": {Kind.MISSING},
+            "MLS_CONNECTION#conn-1": {Kind.MISSING, Kind.CLEAR_TOKEN},
+            "SOCIAL#FACEBOOK": {Kind.MISSING, Kind.CLEAR_TOKEN},
         }
         assert report.counts == {
             "Listing": {"half": 1, "missing": 4, "wrong": 1},
-            "MLSConnection": {"missing": 1},
-            "SocialConnection": {"missing": 1},
+            "MLSConnection": {"clear_token": 1, "missing": 1},
+            "SocialConnection": {"clear_token": 1, "missing": 1},
         }
         assert (report.scanned, report.others, report.drifted, report.left) == (len(golden), 0, 6, 6)
         assert report.outcomes == {"found": 6}

@@ -11,6 +11,8 @@ import mlssocial
 from mlssocial import reso
 from mlssocial.cli.app import COMMANDS
 
+from .test_iam import FOR_WORKERS
+
 ROOT = Path(__file__).parents[1]
 FILES = {
     path.name if path.parent == ROOT else str(path.relative_to(ROOT / "docs")): path
@@ -49,6 +51,12 @@ def test_the_importers_names_exist() -> None:
     """The names of mlssocial.reso in the reference are its own."""
     (line,) = [line for line in PAGES["reference.md"].splitlines() if line.startswith("`mlssocial.reso`")]
     assert all(hasattr(reso, name) for name in re.findall(r"`(\w+)`", line))
+
+
+@pytest.mark.parametrize("method", sorted(FOR_WORKERS))
+def test_what_the_app_role_may_not_is_documented(method: str) -> None:
+    """Each method that needs the worker role stands in the page about security."""
+    assert f"`{method}`" in PAGES["security.md"]
 
 
 @pytest.mark.parametrize("page", sorted(PAGES))

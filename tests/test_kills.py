@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 
 import mlssocial
-from mlssocial import audit_table
+from mlssocial import audit_table, reseal_tokens
+from mlssocial.crypto import Place
 from mlssocial.settings import current
 
-from .conftest import put_raw
+from .conftest import Tally, put_raw
 from .test_audit import drifted, status_of
+from .test_reseal import connection, stored, tokens, use
 
 ITEMS = 120
 # Pages of a few items, so that there are many moments to be killed at.
@@ -46,8 +48,10 @@ def start(path: Path, *arguments: str) -> subprocess.Popen[bytes]:
     """Start a command on the test's table in a process of its own, and wait until its checkpoint has been written."""
     where = ["--endpoint", str(current().endpoint_url)]
     command = [sys.executable, "-c", CODE, *where, *arguments, "--checkpoint", str(path)]
-    before = version(path)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    before, settings = version(path), current()
+    keys = ",".join(f"{name}={key.reveal()}" for name, key in settings.token_keys.items())
+    environment = {"MLSSOCIAL_TOKEN_KEYS": keys, "MLSSOCIAL_CURRENT_TOKEN_KEY": str(settings.sealing_key)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | environment)
     written = time.monotonic() + 60
     while version(path) == before and process.poll() is None and time.monotonic() < written:
         time.sleep(0.001)
@@ -91,6 +95,41 @@ def test_an_audit(path: Path) -> None:
     assert f"{ITEMS} items in" in finished(path, *REPAIR)
     assert audit_table().drifted == 0
     assert [status_of(number) for number in range(ITEMS)] == [["l1"]] * ITEMS
+
+
+ROTATE = ("rotate-keys", "--yes", "--segments", "3")
+
+
+def test_a_rotation(path: Path, tally: Tally, soak: bool) -> None:
+    """
+    A rotation that is killed again and again seals every token under the new key, once, and loses none.
+
+    As often as it comes to its end before it is killed, the other key is made the current one.
+    """
+    use("k1")
+    users = [(f"USER#u{number}", "SOCIAL#X" if number % 3 else "MLS_CONNECTION#c") for number in range(ITEMS)]
+    for number, key in enumerate(users):
+        put_raw(connection(key, accessToken=f"a{number}", refreshToken=Place.of(key, "refreshToken").seal(f"r{number}")))
+    use("k2", "k1")
+    amid, moments = 0, random.Random(7)  # noqa: S311
+    while amid < (40 if soak else 6):
+        process = start(path, *ROTATE)
+        time.sleep(moments.uniform(0, 0.1))
+        process.kill()
+        process.communicate()
+        if process.returncode == -signal.SIGKILL and path.exists():
+            amid += 1
+        elif not path.exists():
+            use(*(("k1", "k2") if current().sealing_key == "k2" else ("k2", "k1")))
+    tally(kills=amid)
+    to = str(current().sealing_key)
+    assert f"to seal under key {to}: " in finished(path, *ROTATE)
+    use(to)
+    for number, key in enumerate(users):
+        assert tokens(key) == {"accessToken": (to, f"a{number}"), "refreshToken": (to, f"r{number}")}
+        assert stored(key).count("enc:") == 1
+    assert reseal_tokens(rotate=True).wanted == 0
+    assert audit_table().sealed_tokens == {to: 2 * ITEMS}
 
 
 def test_an_interrupted_command(path: Path) -> None:

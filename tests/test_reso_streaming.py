@@ -8,6 +8,7 @@ import json
 import tracemalloc
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 from unittest.mock import patch
 
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlssocial import configure
 from mlssocial.reso import FeedError, read_records
 
 RECORDS = [{"ListingKey": f"K{number}", "ListPrice": number, "PublicRemarks": "By the park. " * 40} for number in range(3_000)]
@@ -40,9 +42,16 @@ def read(content: bytes) -> list[tuple[Any, str | None]]:
     return [(record.fields, record.problem) for record in read_records(io.BytesIO(content))]
 
 
+@contextmanager
+def in_pieces() -> Iterator[None]:
+    """Take a few characters for much."""
+    with patch.multiple("mlssocial.reso.streaming", WHOLE=24, _CHUNK=5), patch("mlssocial.reso.reading.WHOLE", 24):
+        yield
+
+
 def read_in_pieces(content: bytes) -> list[tuple[Any, str | None]]:
     """Read it as if a few characters were much."""
-    with patch.multiple("mlssocial.reso.streaming", WHOLE=24, _CHUNK=5), patch("mlssocial.reso.reading.WHOLE", 24):
+    with in_pieces():
         return read(content)
 
 
@@ -68,7 +77,7 @@ class TestPieces:
         whole = read(content)
         found = []
         try:
-            with patch.multiple("mlssocial.reso.streaming", WHOLE=24, _CHUNK=5), patch("mlssocial.reso.reading.WHOLE", 24):
+            with in_pieces():
                 for record in read_records(io.BytesIO(content[:cut])):
                     found.append((record.fields, record.problem))  # noqa: PERF401  what was given before the error counts
         except FeedError as error:
@@ -105,17 +114,23 @@ class TestPieces:
             list(read_records(io.BytesIO(json.dumps(body).encode())))
 
     def test_a_record_that_is_too_long(self) -> None:
-        """No record of more than 16 MB is held; the error says how much one may have."""
-        text = json.dumps([{"ListingKey": "K", "PublicRemarks": "x" * (17 << 20)}])
-        with pytest.raises(FeedError, match="more than 16,777,216 characters"):
-            list(read_records(io.BytesIO(text.encode())))
+        """No record is held that passes the limit, be it of one long text or of many fields; the error names the setting."""
+        configure(max_file_bytes=1_000_000)
+        for fields in ({"PublicRemarks": "x" * 390_000, "Notes": "x" * 390_000, "More": "x" * 390_000}, {"x": "y" * 2_000_000}):
+            for document in ([fields], {"value": [fields]}, {**fields, "value": [1] * 90_000}):
+                with pytest.raises(FeedError, match=r"more than 1,000,000 bytes at once|max_input_string"):
+                    list(read_records(io.BytesIO(json.dumps(document).encode())))
 
-    def test_a_line_that_is_too_long(self) -> None:
-        """A line of more than that is one broken record, and the lines behind it are read."""
-        long = json.dumps({"ListingKey": "K", "PublicRemarks": "x" * (17 << 20)})
-        text = "\n".join([json.dumps(RECORDS[0]), long, json.dumps(RECORDS[1])])
-        found = list(read_records(io.BytesIO(text.encode())))
-        assert [(record.position, record.problem is None) for record in found] == [(1, True), (2, False), (3, True)]
+    def test_limits_within(self) -> None:
+        """A record of a long page is held to the limits that a line is held to."""
+        configure(max_input_depth=5)
+        good = json.dumps(RECORDS)[1:-1]
+        with pytest.raises(FeedError, match=r"line 1: nested deeper than 5 levels \(max_input_depth\)"):
+            list(read_records(io.BytesIO(f"[{good}, {'[' * 6}{']' * 6}]".encode())))
+        with pytest.raises(FeedError, match="line 1: ListPrice is given twice in one object"):
+            list(read_records(io.BytesIO(f'[{good}, {{"a": [1], "ListPrice": 1, "ListPrice": 2}}]'.encode())))
+        with pytest.raises(FeedError, match="NaN is no number"):
+            list(read_records(io.BytesIO(f'[{good}, {{"ListPrice": NaN}}]'.encode())))
 
 
 class Feed(io.RawIOBase, BinaryIO):

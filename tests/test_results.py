@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -25,8 +26,11 @@ from mlssocial import (
     PerformanceMetrics,
     PerformanceMetricsData,
     Results,
+    SocialConnection,
+    SocialConnectionData,
     SocialPost,
     SocialPostData,
+    UnreadableItemWarning,
     configure,
     keys,
 )
@@ -134,6 +138,98 @@ class TestPages:
         """A limit is a whole number above zero."""
         with pytest.raises(ValueError, match="limit"):
             Listing.objects.query("u1").page(limit)
+
+
+def foreign(user: str, sk: str, **more: Any) -> None:
+    """Store an item under the index keys of u1's items, as no writer should and any writer can."""
+    kinds = {"LISTING": "Listing", "POST": "SocialPost", "MLS_CONNECTION": "MLSConnection", "SOCIAL": "SocialConnection"}
+    names = {name: {"S": value} for name, value in more.items()}
+    kind = {"EntityType": {"S": kinds[sk.split("#")[0]]}}
+    data = {"status": {"S": "unpublish_pending" if sk.startswith("POST") else "active"}, "expiresAt": {"N": "1"}}
+    number = {"mlsProvider": {"S": "p"}, "mlsNumber": {"S": "n"}, "listingId": {"S": "l"}}
+    put_raw({"PK": {"S": f"USER#{user}"}, "SK": {"S": sk}, "Data": {"M": data | number}, **kind, **names})
+
+
+QUEUE_END = datetime(2024, 1, 1, tzinfo=UTC)
+OF_ONE_USER: dict[str, Callable[[str], Results[Any]]] = {
+    "by status": lambda user: Listing.objects.query_by_status(user, "active"),
+    "by status, backwards": lambda user: Listing.objects.query_by_status(user, "active", reverse=True),
+    "by status, consistently": lambda user: Listing.objects.query_by_status(user, "active", consistent=True),
+    "by number": lambda user: Listing.objects.query_by_mls_number("p", "n", user_id=user),
+    "by number and status": lambda user: Listing.objects.query_by_mls_number("p", "n", user_id=user, status="active"),
+    "by listing": lambda user: SocialPost.objects.query_by_listing("l", user_id=user),
+    "pending": lambda user: SocialPost.objects.pending_unpublish(user_id=user),
+    "due": lambda user: MLSConnection.objects.due_for_sync(QUEUE_END, user_id=user),
+    "expiring": lambda user: SocialConnection.objects.expiring(QUEUE_END, user_id=user),
+}
+"""Every query of one user that an index may answer."""
+
+
+@pytest.mark.usefixtures("table")
+class TestOneUser:
+    """What is another user's and stands under the very index keys that are read, before, between and behind the user's own."""
+
+    def fill(self, user: str = "u1") -> None:
+        """Give u1 items of all queues and indexes, and others the like under u1's index keys."""
+        shard = keys.shard(user)
+        for stranger, name in (("u0", "0"), ("u11", "5"), ("u1 ", "9")):
+            listed, time = (
+                {"GSI2PK": f"USER#{user}#STATUS#active", "GSI2SK": f"LISTED#2024-01-0{name}#l"},
+                f"000000000000{name}",
+            )
+            number, post = {"GSI1PK": "MLS#p#n", "GSI1SK": "STATUS#active"}, {"GSI1PK": "LISTING#l", "GSI1SK": f"POST#{name}"}
+            foreign(stranger, f"LISTING#{name}", **listed, **number)
+            foreign(stranger, f"POST#{name}", **post, GSI2PK=f"UNPUBLISH#{shard}", GSI2SK=f"{time}#{user}#p")
+            foreign(stranger, f"MLS_CONNECTION#{name}", GSI2PK=f"MLS_SYNC#{shard}", GSI2SK=f"{time}#{user}#c")
+            foreign(stranger, "SOCIAL#X", GSI2PK=f"TOKEN_EXPIRY#{shard}", GSI2SK=f"{time}#{user}#X")
+        for day in (3, 7):
+            home = HOME.model_copy(update={"list_date": date(2024, 1, day)})
+            Listing.objects.save(user, f"l{day}", home)
+            waits = {"status": "unpublish_pending", "unpublish_requested_at": day, "listing_id": "l"}
+            SocialPost.objects.save(user, f"p{day}", SocialPostData.model_validate(waits))
+            MLSConnection.objects.save(user, f"c{day}", MLSConnectionData.model_validate({"last_synced_at": day}))
+            SocialConnection.objects.save(user, f"x{day}", SocialConnectionData.model_validate({"expires_at": day}))
+
+    @pytest.mark.parametrize("name", OF_ONE_USER)
+    def test_nothing_of_others(self, name: str) -> None:
+        """Items, first, count, pages, unreadable rows, cursors and what is read ahead are the user's own, all of them."""
+        self.fill()
+        query = OF_ONE_USER[name]
+        results = query("u1")
+        pages = [list(chain.from_iterable(walk(results, limit))) for limit in (1, 2, 9)]
+        for found in (list(results), list(results.iterator(prefetch=2)), *pages):
+            assert [one.pk for one in found] == ["USER#u1"] * 2
+        assert (results.count(), getattr(results.first(), "pk", None), bool(query("nobody"))) == (2, "USER#u1", False)
+        page = results.page(1)
+        assert (page.unreadable, [one.pk for one in page]) == ([], ["USER#u1"])
+        assert page.cursor is not None
+        assert json.loads(base64.urlsafe_b64decode(page.cursor + "==")[9:])[0] == "USER#u1"
+        assert not any(stranger in str(results.explain()) + repr(results) for stranger in ("u0", "u11", "USER#u1  "))
+
+    @pytest.mark.parametrize("name", OF_ONE_USER)
+    def test_a_forged_cursor(self, name: str) -> None:
+        """A position at another user's item is refused by every index query of a user, though its checksum is right."""
+        results = OF_ONE_USER[name]("u1")
+        plan = results._plan
+        sort = plan.prefix or "0000000000001"
+        for user in ("u11", "u2", "u1 "):
+            position = Cursor(f"USER#{user}", "LISTING#l", f"USER#{user}" if plan.index is None else plan.partitions[0], sort)
+            with pytest.raises(InvalidCursorError):
+                results.page(1, position.encode(plan))
+
+    def test_unreadable_rows_of_others(self, recwarn: pytest.WarningsRecorder) -> None:
+        """Another user's row that cannot be read is neither on the page, nor counted, nor named by a warning."""
+        index = {"GSI1PK": "MLS#p#n", "GSI1SK": "STATUS#active", "GSI2PK": "USER#u1#STATUS#active", "GSI2SK": "LISTED##x"}
+        names = {name: {"S": value} for name, value in index.items()}
+        data = {"status": {"S": "active"}, "mlsProvider": {"S": "p"}, "mlsNumber": {"S": "n"}, "price": {"BOOL": True}}
+        for user in ("u1", "u2"):
+            key = {"PK": {"S": f"USER#{user}"}, "SK": {"S": "LISTING#x"}, "EntityType": {"S": "Listing"}}
+            put_raw(key | {"Data": {"M": data}} | names)
+        for results in [query("u1") for name, query in OF_ONE_USER.items() if name.startswith("by") and name != "by listing"]:
+            assert ([row.key[0] for row in results.page(5).unreadable], results.count()) == (["USER#u1"], 1)
+            with pytest.warns(UnreadableItemWarning, match="USER#u1 / LISTING#x"):
+                assert list(results) == []
+        assert [warning for warning in recwarn if "u2" in str(warning.message)] == []
 
 
 @pytest.mark.usefixtures("table")

@@ -303,46 +303,81 @@ class TestCheckpoint:
         def interrupt(_: Tale) -> None:
             raise KeyboardInterrupt
 
+        started = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             run(job(), take, at_once=1, checkpoint=path, progress=interrupt)
         time.sleep(0.5)
-        assert 0.2 <= run(job(), take, at_once=1, checkpoint=path).elapsed < 0.6
+        tale = run(job(), take, at_once=1, checkpoint=path)
+        assert 0.2 <= tale.elapsed <= time.monotonic() - started - 0.5
+
+
+class AtOnce(Executor):
+    """An executor that does each step when it is submitted, in the same thread."""
+
+    submitted = 0
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Do it."""
+        self.submitted += 1
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001
+            future.set_exception(error)
+        return future
+
+    def shutdown(self, *_: Any, **__: Any) -> None:
+        """Say that it is not for others to shut down."""
+        pytest.fail("it is the caller's")
 
 
 class TestRate:
-    @pytest.mark.parametrize("lengths", [(6,), (3, 3), (1,) * 6, (4, 1, 1)])
-    def test_units_a_second(self, lengths: tuple[int, ...]) -> None:
-        """However the work is spread over segments, it takes as long as its units do, and hardly longer."""
-        work = Work(*lengths, units=1.0)
-        started = time.monotonic()
-        run(work.job(), take, at_once=2, rate=10)
-        assert 0.6 <= time.monotonic() - started < 1.5
+    class Clock:
+        """A clock that moves when somebody sleeps."""
 
-    def test_a_segment_that_ends_leaves_its_share_to_the_others(self) -> None:
+        now = 1000.0
+
+        def monotonic(self) -> float:
+            """Give the time."""
+            return self.now
+
+        def sleep(self, seconds: float) -> None:
+            """Move on."""
+            self.now += seconds
+
+    @pytest.fixture
+    def clock(self, monkeypatch: pytest.MonkeyPatch) -> Clock:
+        """Give the clock that jobs go by."""
+        clock = self.Clock()
+        monkeypatch.setattr("mlssocial.segments.time", clock)
+        return clock
+
+    @pytest.mark.parametrize("at_once", [1, 2, 5])
+    @pytest.mark.parametrize("lengths", [(6,), (3, 3), (1,) * 6, (4, 1, 1), (1, 5)])
+    def test_units_a_second(self, clock: Clock, lengths: tuple[int, ...], at_once: int) -> None:
+        """However the work is spread over segments, it takes as long as its units do, and hardly longer."""
+        tale = run(Work(*lengths, units=1.0).job(), take, at_once=at_once, rate=10, executor=AtOnce())
+        assert len(tale.taken) == 6
+        assert 0.6 - 1e-6 <= clock.now - 1000 <= 0.9
+
+    def test_a_segment_that_ends_leaves_its_share_to_the_others(self, clock: Clock) -> None:
         """The rate is shared by the segments that are under way: one that is left has all of it."""
-        work = Work(1, 1, 1, 5, units=1.0)
+        run(Work(1, 1, 1, 5, units=1.0).job(), take, at_once=4, rate=10, executor=AtOnce())
+        assert clock.now - 1000 == pytest.approx(0.8)  # with a quarter of the rate it would be two seconds
+
+    def test_the_time_that_a_step_took_counts(self, clock: Clock) -> None:
+        """A step that took longer than its units may is followed by the next one at once."""
+        run(Work(5, act=lambda *_: clock.sleep(3), units=1.0).job(), take, at_once=1, rate=10, executor=AtOnce())
+        assert clock.now - 1000 == pytest.approx(15)
+
+    def test_on_the_real_clock(self) -> None:
+        """Steps in threads take as long as their units do."""
         started = time.monotonic()
-        run(work.job(), take, at_once=4, rate=10)
-        assert 0.8 <= time.monotonic() - started < 1.6  # with a quarter of the rate it would be two seconds
+        run(Work(3, 3, units=1.0).job(), take, at_once=2, rate=20)
+        assert time.monotonic() - started >= 0.3
 
 
 def test_any_executor_will_do() -> None:
     """An executor of the caller's own runs the steps, and is not shut down."""
-
-    class AtOnce(Executor):
-        submitted = 0
-
-        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-            self.submitted += 1
-            future: Future[Any] = Future()
-            try:
-                future.set_result(fn(*args, **kwargs))
-            except Exception as error:  # noqa: BLE001
-                future.set_exception(error)
-            return future
-
-        def shutdown(self, *_: Any, **__: Any) -> None:
-            pytest.fail("it is the caller's")
-
     pool = AtOnce()
     assert len(run(Work(2, 3).job(), take, at_once=2, executor=pool).taken) == pool.submitted == 5

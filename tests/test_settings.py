@@ -150,7 +150,7 @@ class TestOfOneContext:
         """What another process is told holds what leads to the table, and no profile."""
         told = Settings(table_name="a", region="r", profile="me", deadline=2.5).shared()
         assert (told["table_name"], told["region"], told["deadline"]) == ("a", "r", 2.5)
-        assert told.keys().isdisjoint({"profile", "token_keys", "key_provider"})
+        assert told.keys().isdisjoint({"profile", "token_keys", "current_token_key", "key_provider"})
 
 
 class TestIsLocal:

@@ -151,8 +151,14 @@ def fitting(chosen: list[tuple[str, Place, dict[str, Any]]]) -> list[tuple[str, 
         for verb, place, fields in chosen
         if verb == "create" and place.kind is SOCIAL_POST and fields.get("status") == "published"
     }
-    some = [one for one in chosen if "".join(one[1].key) not in listings]
+    some = [comparable(*one) for one in chosen if "".join(one[1].key) not in listings]
     return [(verb if fields or verb not in {"update", "check"} else "delete", place, fields) for verb, place, fields in some]
+
+
+def comparable(verb: str, place: Place, fields: dict[str, Any]) -> tuple[str, Place, dict[str, Any]]:
+    """Leave a check's tokens out: what is sealed cannot be compared, which is another test's."""
+    secret = {"access_token", "refresh_token"} if verb == "check" else set()
+    return verb, place, {name: value for name, value in fields.items() if name not in secret}
 
 
 def with_changes(place: Place) -> st.SearchStrategy[tuple[Place, tuple[dict[str, Any], frozenset[str]]]]:

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,15 @@ from click.testing import CliRunner
 from distributed import Client, LocalCluster
 
 import mlssocial
-from mlssocial import AuditReport, ConfigurationError, ExecutorError, Settings, audit_table
+from mlssocial import AuditReport, ConfigurationError, ExecutorError, Settings, audit_table, reseal_tokens
 from mlssocial.cli.app import cli
 from mlssocial.connection import recorded, store
 from mlssocial.settings import current
 from mlssocial.workers import Done, Task, at_hand
 
-from .conftest import ENDPOINT, put_raw
+from .conftest import ENDPOINT, TOKEN_KEY, get_raw, put_raw
 from .test_audit import drifted, status_of
+from .test_reseal import FACEBOOK, connection, tokens
 
 SEGMENTS = 4
 ITEMS = 60
@@ -57,15 +57,13 @@ def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def whoami(segment: int, position: Any) -> Done[tuple[int, Settings]]:
     """Tell where a step runs, and under which settings; its secrets do not travel."""
-    settings = current()
-    public = Settings(**{name: value for name, value in settings.shared().items() if name != "current_token_key"})
-    return Done((os.getpid(), public), None)
+    return Done((os.getpid(), Settings(**current().shared())), None)
 
 
 def key_names(segment: int, position: Any) -> Done[list[str]]:
     """Tell which keys and profile the process has."""
     settings = current()
-    return Done([str(settings.profile), *sorted(getattr(settings, "token_keys", {}))], None)
+    return Done([str(settings.profile), str(settings.sealing_key), *sorted(settings.token_keys)], None)
 
 
 def dies(segment: int, position: Any) -> Done[None]:
@@ -110,6 +108,32 @@ class TestTask:
         assert (settings.table_name, settings.deadline, settings.transport) == ("homes", 7.5, "botocore")
         assert settings.profile is None
 
+    def test_has_the_keys_of_its_own_environment_elsewhere(self, processes: ProcessPoolExecutor, tmp_path: Path) -> None:
+        """In another process a step has that process's keys and profile, whatever its job's own are."""
+        mlssocial.configure(
+            endpoint_url=f"local:{tmp_path / 'homes.db'}",
+            profile="me",
+            token_keys={"k1": TOKEN_KEY, "k2": TOKEN_KEY},
+            current_token_key="k2",
+        )
+        with at_hand(key_names) as task:
+            assert processes.submit(task, 0, None).result().result == ["None", "test", "test"]
+            assert pickled(task)(0, None).result == ["me", "k2", "k1", "k2"]
+
+    def test_seals_under_its_jobs_key_or_not_at_all(self, processes: ProcessPoolExecutor, tmp_path: Path) -> None:
+        """A worker whose keys are its job's seals there; one whose current key is another says so, and writes nothing."""
+        mlssocial.configure(endpoint_url=f"local:{tmp_path / 'homes.db'}")
+        mlssocial.create_table()
+        put_raw(connection(accessToken="t"))
+        before = get_raw(*FACEBOOK)
+        here = mlssocial.configure(current(), token_keys={"test": TOKEN_KEY, "k2": TOKEN_KEY}, current_token_key="k2")
+        with pytest.raises(ConfigurationError, match="a worker's current key is test, and the job's is k2; set MLSSOCIAL_"):
+            reseal_tokens(executor=processes)
+        assert get_raw(*FACEBOOK) == before
+        mlssocial.configure(here, current_token_key="test")
+        assert reseal_tokens(executor=processes).resealed == 1
+        assert tokens() == {"accessToken": ("test", "t")}
+
     def test_goes_by_its_own_table_in_a_process_of_many(self, tmp_path: Path) -> None:
         """Steps of several tables in one worker's process each have their own, at the same time."""
         code = """
@@ -140,10 +164,7 @@ print(sorted(seen))
     def test_carries_no_secret(self) -> None:
         """A step's pickle holds neither a key nor a profile, whatever is configured."""
         canary = base64.b64encode(b"canary-canary-canary-canary-cana").decode()
-        secrets: dict[str, Any] = {"profile": "canary"}
-        if "token_keys" in {field.name for field in fields(Settings)}:
-            secrets["token_keys"] = {"k1": canary}
-        mlssocial.configure(table_name="homes", endpoint_url="local:", **secrets)
+        mlssocial.configure(table_name="homes", endpoint_url="local:", profile="canary", token_keys={"k1": canary})
         with at_hand(whoami) as task:
             sent = pickle.dumps(task)
         assert b"homes" in sent
@@ -175,12 +196,13 @@ class TestProcesses:
 
     def test_an_error_of_the_tables_is_the_same_one(self, processes: ProcessPoolExecutor, tmp_path: Path) -> None:
         """DynamoDB's refusal in a worker is the error that it would be here, and the checkpoint stays."""
-        mlssocial.configure(current(), table_name="nowhere")
+        held = current()
+        mlssocial.configure(held, table_name="nowhere")
         with pytest.raises(mlssocial.StoreError, match="ResourceNotFound") as raised:
             audit_table(executor=processes, checkpoint=tmp_path / "audit.json")
         assert raised.value.code == "ResourceNotFoundException"
         assert (tmp_path / "audit.json").exists()
-        mlssocial.configure(current(), table_name="mlssocial")
+        mlssocial.configure(held)
 
     def test_a_process_that_dies(self, tmp_path: Path) -> None:
         """Where an executor loses its workers the job ends with our error, and goes on from its checkpoint on another one."""
@@ -202,8 +224,14 @@ class TestProcesses:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    """Give a Dask cluster of two worker processes."""
-    with LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None, silence_logs=50) as made:
+    """Give a Dask cluster of two worker processes, with an environment of their own."""
+    environment = {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "MLSSOCIAL_TOKEN_KEYS": f"test={TOKEN_KEY}",
+    }
+    processes: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 2, "processes": True, "env": environment}
+    with LocalCluster(**processes, dashboard_address=None, silence_logs=50) as made:
         yield made
 
 
@@ -231,6 +259,12 @@ class TestDask:
             result = CliRunner().invoke(cli, [*named, "audit", *arguments])
         assert (result.exit_code, f"{ITEMS} drifted: {ITEMS} repaired" in result.output) == (0, True), result.output
         assert [call.operation for call in calls if call.operation == "Scan"] == []
+
+    def test_seals_tokens(self, cluster: LocalCluster) -> None:
+        """A cluster's workers seal tokens under the keys of their own environment."""
+        put_raw(connection(accessToken="t"))
+        assert reseal_tokens(segments=SEGMENTS, executor=address(cluster)).resealed == 1
+        assert tokens() == {"accessToken": ("test", "t")}
 
     def test_a_worker_that_is_killed(self, cluster: LocalCluster, tmp_path: Path) -> None:
         """Of two worker processes one is killed amid its pages: its pages are done by the other, and every item is right."""

@@ -21,6 +21,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 COPIED = ("mlssocial", "tests", "conftest.py", "pyproject.toml")
 STATEFUL, FAULTS, RACES = "tests/test_stateful.py", "tests/test_faults.py", "tests/test_races.py"
+TENANTS = "tests/test_tenants.py"
 
 
 class Seed(NamedTuple):
@@ -193,7 +194,7 @@ SEEDS = (
         "a repair has no version condition",
         "prepare.py",
         """conditions = [expression.alive(entity, write.now), expression.unchanged(seen)]
-    conditions += [expression.same((DATA, name), data.get(name)) for name in entity.index_names]""",
+    conditions += [expression.same(path, value) for path, value in same.items()]""",
         "conditions = [expression.alive(entity, write.now)]",
         ("tests/test_audit.py", "tests/test_drift.py"),
     ),
@@ -203,6 +204,35 @@ SEEDS = (
         "if plan.tenant is not None and (PK",
         "if False and (PK",
         (FAULTS,),
+    ),
+    Seed(
+        "a status that others put into an index is believed",
+        "managers/listings.py",
+        'how |= {"index": "GSI2", "tenant": partition}',
+        'how |= {"index": "GSI2"}',
+        ("tests/test_results.py", TENANTS),
+    ),
+    Seed(
+        "a user's index read filters nothing",
+        "results.py",
+        "tenant = () if self.tenant is None",
+        "tenant = () if True",
+        (TENANTS,),
+    ),
+    Seed("another user's item is let through the door", "managers/bulk.py", "if item.pk != tenant:", "if False:", (TENANTS,)),
+    Seed(
+        "a position at another user's item is a cursor",
+        "results.py",
+        "(self.tenant is not None and cursor.pk != self.tenant)",
+        "False",
+        ("tests/test_results.py",),
+    ),
+    Seed(
+        "the app's policy takes tags for patterns",
+        "iam.py",
+        'table, "StringEquals", [',
+        'table, "StringLike", [',
+        ("tests/test_iam.py",),
     ),
 )
 

@@ -27,10 +27,13 @@ COMMANDS = {
     "connections": ("queries", "List a user's connections to MLS feeds and platforms."),
     "show": ("show", "Show everything of a user, or one item whole."),
     "audit": ("audit", "Find items whose index keys are wrong, and repair them."),
+    "encrypt-tokens": ("reseal", "Seal the tokens that lie in clear text."),
+    "rotate-keys": ("reseal", "Seal every token anew that is not under the current key."),
     "token-key": ("keys", "Print a new key to seal tokens with."),
+    "iam-policy": ("iam", "Print the IAM policy of a role, with the least that it needs."),
     "shell": ("shell", "Open a Python prompt with the models at hand."),
 }
-"""Every command: the module that has it, as ``<name>_command``, and its short help."""
+"""Every command: the module that has it, as ``<name>_command`` with underscores, and its short help."""
 
 
 class Failure(click.ClickException):

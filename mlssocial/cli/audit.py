@@ -82,8 +82,7 @@ def _print(options: Globals, report: AuditReport) -> None:
     if options.json:
         print_json(report.as_dict())
         return
-    summary = str(report).splitlines()[:2]
-    click.echo("\n".join(summary))
+    click.echo("\n".join(line for line in str(report).splitlines() if not line.startswith(" ")))
     if not report.counts:
         return
     rows = [_Count(entity, kind, n) for entity, kinds in sorted(report.counts.items()) for kind, n in sorted(kinds.items())]
@@ -92,3 +91,5 @@ def _print(options: Globals, report: AuditReport) -> None:
         click.echo(text(str(finding)))
     if not report.repair and report.drifted:
         click.echo("\nrepair them with --repair")
+    if report.clear_tokens:
+        click.echo("\nseal the tokens in clear text with 'mlssocial encrypt-tokens'")

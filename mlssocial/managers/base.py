@@ -15,6 +15,7 @@ from mlssocial.exceptions import (
     ItemNotFoundError,
     StaleItemError,
     UnreadableItemWarning,
+    shown,
 )
 from mlssocial.results import Plan, Results
 from mlssocial.schema import expired, now_millis
@@ -151,7 +152,7 @@ class EntityManager(Manager[M, D]):
             InvalidKeyError: An id cannot go into a key. Nothing was sent.
             StoreError: DynamoDB refused, or left keys unprocessed until the deadline.
         """
-        wanted = [(one, self._key(one)) for one in ids]
+        wanted = [(one, self.entity.keys(self._whole(one))) for one in ids]
         found: dict[tuple[str, str], M] = {}
         now = now_millis()
         for row in batch.read((key for _, key in wanted), self._decode_row, consistent=consistent):
@@ -213,14 +214,14 @@ class EntityManager(Manager[M, D]):
             BatchIncompleteError: Some were not deleted, or nobody can tell: *unprocessed* are those ids; unfit ids of an
                 iterator are the last, as for :meth:`save_many`.
         """
-        return DeleteMany(self.entity, self._key).run(ids)
+        return DeleteMany(self.entity, self._whole).run(ids)
 
-    def _key(self, ids: tuple[Any, ...]) -> tuple[str, str]:
+    def _whole(self, ids: tuple[Any, ...]) -> tuple[Any, ...]:
         if not isinstance(ids, tuple) or len(ids) != len(self.entity.id_names):
-            raise InvalidKeyError(
-                "ids", f"({', '.join(self.entity.id_names)}) is needed for each {self.entity.name}, not {ids!r}"
-            )
-        return self.entity.keys(ids)
+            given = f"{len(ids)} of them" if isinstance(ids, tuple) else shown(ids)
+            reason = f"({', '.join(self.entity.id_names)}) is needed for each {self.entity.name}, not {given}"
+            raise InvalidKeyError("ids", reason)
+        return ids
 
 
 class ItemManager(Manager["Item", Payload]):

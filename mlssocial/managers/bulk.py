@@ -18,20 +18,24 @@ if TYPE_CHECKING:
     from mlssocial.wire import Row
 
 M = TypeVar("M", bound="Item")
+T = TypeVar("T")
 
 
 class _OfItems(batch.Batch[M]):
-    """What is given are items of one model."""
+    """What is given are items of one model; with *tenant*, a partition key, of one user."""
 
-    def __init__(self, verb: str, model: type[M], entity: Entity[Any]) -> None:
+    def __init__(self, verb: str, model: type[M], entity: Entity[Any], tenant: str | None = None) -> None:
         super().__init__(verb, entity)
         self._model = model
+        self._tenant = tenant
 
     def check(self, one: M) -> None:
-        """Refuse what is no item of the model."""
+        """Refuse what is no item of the model, or another user's."""
         if not isinstance(one, self._model):
             reason = f"a {self._model.__name__} is needed, not {type(one).__name__}"
             raise InvalidItemError(self.operation, None, reason)
+        if self._tenant is not None:
+            check_tenant(self.operation, one, self._tenant)
 
 
 class SaveMany(_OfItems[M], batch.WholeBatch[M]):
@@ -88,18 +92,18 @@ class CreateMany(_OfItems[M]):
         one.take_head({name: plain(value) for name, value in sent.items() if name != DATA})
 
 
-class DeleteMany(batch.WholeBatch[Ids]):
-    """Ids of items that are not to be there."""
+class DeleteMany(batch.WholeBatch[T]):
+    """Items that are not to be there, named by what *ids_of* makes their ids of."""
 
     past = "deleted"
 
-    def __init__(self, entity: Entity[Any], key: Callable[[Ids], Key]) -> None:
+    def __init__(self, entity: Entity[Any], ids_of: Callable[[T], Ids]) -> None:
         super().__init__("delete_many", entity)
-        self._key = key
+        self._ids_of = ids_of
 
-    def prepare(self, one: Ids) -> tuple[Key, Ids, Any, int]:
+    def prepare(self, one: T) -> tuple[Key, T, Any, int]:
         """Check ids; the key in them is all that is sent."""
-        return self._key(one), one, None, 0
+        return self.entity.keys(self._ids_of(one)), one, None, 0
 
     def request(self, key: Key, sent: Any) -> dict[str, Any]:  # noqa: ARG002  a put's is made of it
         """Make a DeleteRequest."""
@@ -109,6 +113,12 @@ class DeleteMany(batch.WholeBatch[Ids]):
         """Tell whether nothing is there: all that an unconditional delete promises, whoever has seen to it."""
         return row is None
 
-    def ids(self, one: Ids) -> Ids:
+    def ids(self, one: T) -> Ids:
         """Give the ids as they were given."""
-        return one
+        return self._ids_of(one)
+
+
+def check_tenant(operation: str, item: Item, tenant: str) -> None:
+    """Refuse an item of another user's partition than *tenant*."""
+    if item.pk != tenant:
+        raise InvalidItemError(operation, (item.pk, item.sk), f"it is another user's; this is the door of {tenant} alone")

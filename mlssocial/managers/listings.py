@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlssocial import keys
 from mlssocial.entities import ListingData, ListingStatus
-from mlssocial.exceptions import InvalidKeyError
+from mlssocial.exceptions import InvalidKeyError, shown
 from mlssocial.propagation import Change, Propagation
 from mlssocial.results import Guard, Plan, Results
 from mlssocial.schema import DATA
@@ -99,7 +99,8 @@ class ListingManager(EntityManager["Listing", ListingData]):
             InvalidKeyError: An argument is empty, too long, or contains ``#``.
         """
         more = () if status is None else (_status_guard(status),)
-        return Results(copies_of("query_by_mls_number", mls_provider, mls_number, user_id, *more), self._load)
+        plan = copies_of("query_by_mls_number", mls_provider, mls_number, user_id, *more)
+        return Results(plan, self._load, self._decode_row)
 
     def propagate_status(
         self,
@@ -163,10 +164,11 @@ class ListingManager(EntityManager["Listing", ListingData]):
             InvalidKeyError: *user_id* is empty, too long, or contains ``#``.
         """
         how: dict[str, Any] = {"guards": (_status_guard(status),), "reverse": reverse}
+        partition = keys.user_partition(user_id)
         if consistent:
-            partition = keys.user_partition(user_id)
             return self._results("query_by_status", 3, partition, prefix=keys.LISTINGS, consistent=True, **how)
-        return self._results("query_by_status", 3, keys.status_partition(user_id, status), index="GSI2", **how)
+        how |= {"index": "GSI2", "tenant": partition}  # another writer may give any item these index keys
+        return self._results("query_by_status", 3, keys.status_partition(user_id, status), **how)
 
 
 def copies_of(method: str, mls_provider: str, mls_number: str, user_id: WhoseItems, *more: Guard) -> Plan:
@@ -188,7 +190,7 @@ def copies_of(method: str, mls_provider: str, mls_number: str, user_id: WhoseIte
 
 def _known(status: ListingStatus | str) -> ListingStatus:
     if not isinstance(status, str) or status not in ListingStatus._value2member_map_:
-        raise InvalidKeyError("status", f"one of {', '.join(ListingStatus)} is needed, not {str(status)[:40]!r}")
+        raise InvalidKeyError("status", f"one of {', '.join(ListingStatus)} is needed, not {shown(status)}")
     return ListingStatus(status)
 
 

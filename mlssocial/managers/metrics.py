@@ -10,7 +10,7 @@ from mlssocial.codec import CodecError
 from mlssocial.entities import PerformanceMetricsData
 from mlssocial.exceptions import InvalidItemError, InvalidKeyError, ItemNotFoundError, OutcomeUnknownError, StoreError
 from mlssocial.results import Results
-from mlssocial.rollups import check_period, rollup
+from mlssocial.rollups import check_length, check_period, rollup
 
 from .base import EntityManager
 
@@ -167,13 +167,15 @@ class PerformanceMetricsManager(EntityManager["PerformanceMetrics", PerformanceM
         1 MB page. A day that cannot be read is left out with an UnreadableItemWarning.
 
         Raises:
-            InvalidKeyError: An id or a day cannot go into a key, *since* is after *until*, or *by* is no period.
+            InvalidKeyError: An id or a day cannot go into a key, *since* is after *until*, *by* is no period, or it would be
+                more than 40,000 rows.
         """
         period = check_period(by)
         for part, day in (("since", since), ("until", until)):
             if day is None:  # which a query takes for no end
                 raise InvalidKeyError(part, "a date is needed")
         days = self.query(user_id, listing_id, since=since, until=until, consistent=consistent)
+        check_length(_day(since), _day(until), period)
         found = [(item.date, item.data) for item in days]
         return rollup(found, _day(since), _day(until), period)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlssocial import changes, prepare, writes
 from mlssocial.codec import epoch_millis, wire_name
-from mlssocial.exceptions import InvalidItemError, ItemNotFoundError, StaleItemError
+from mlssocial.exceptions import InvalidItemError, ItemNotFoundError, StaleItemError, shown
 from mlssocial.schema import DATA, INDEX_ATTRIBUTES, LEASE_ID, LEASE_UNTIL, now_millis
 
 from .base import D, EntityManager, M, own_errors
@@ -140,7 +140,7 @@ class QueueManager(EntityManager[M, D]):
 
     def _until(self, verb: str, item: M, seconds: float) -> dict[str, Any]:
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= _LONGEST:
-            reason = f"seconds: a number above zero and up to {_LONGEST:,} is needed, not {seconds!r}"
+            reason = f"seconds: a number above zero and up to {_LONGEST:,} is needed, not {shown(seconds)}"
             raise InvalidItemError(f"{verb} {self.entity.name}", (item.pk, item.sk), reason)
         return {"N": str(now_millis() + max(1, int(seconds * 1000)))}
 

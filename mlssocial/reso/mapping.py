@@ -14,7 +14,7 @@ from typing import Any
 
 from mlssocial import keys
 from mlssocial.entities import ListingData, ListingStatus
-from mlssocial.exceptions import InvalidKeyError, InvalidRecordError, SkippedRecordError
+from mlssocial.exceptions import InvalidKeyError, InvalidRecordError, SkippedRecordError, shown
 
 from .photos import photos
 from .values import (
@@ -30,7 +30,6 @@ from .values import (
     merged,
     number,
     pick,
-    shown,
     stripped,
     text,
     whole,

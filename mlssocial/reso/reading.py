@@ -2,14 +2,14 @@
 A feed's file into records: RESO Web API pages, Spark bodies, arrays, single records and NDJSON, each also gzipped.
 
 Numbers stay the text that they are in the file, so that none is rounded, and none is expensive. However long a feed is, no more
-of it is in memory than its largest record, and a megabyte.
+of it is in memory than its largest line or record, and a megabyte; those are held to the settings ``max_file_bytes`` and
+``max_input_*``.
 """
 
 from __future__ import annotations
 
 import gzip
 import io
-import json
 import os
 import sys
 import zlib
@@ -18,18 +18,20 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, NoReturn, TextIO
+from typing import Any, BinaryIO, NamedTuple
 
-from mlssocial.exceptions import FeedError
+from mlssocial.exceptions import FeedError, clipped
+from mlssocial.jsontext import InputError, parse_each
+from mlssocial.settings import Settings, current
 
-from .streaming import BLANKS, MAX_VALUE, WHOLE, BrokenError, Text, decode_at, skip_blanks
+from .streaming import WHOLE, Text, too_long
 
 STDIN = "-"
 """The path that stands for standard input."""
 
 _GZIP = b"\x1f\x8b"
-_CHUNK = 1 << 16
 _SHOWN = 10_000
+_BLANKS = " \t\r\n\ufeff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +66,14 @@ def read_records(
         notes: Is given what pages say of themselves, such as ``@odata.nextLink``.
 
     Raises:
-        FeedError: It cannot be opened, is damaged, is not JSON, or is a server's error answer. A single broken line, or a
-            record that is no object, is none: it comes as a Record with a *problem*.
+        FeedError: It cannot be opened, is damaged, is not JSON, passes a limit of the settings, or is a server's error answer.
+            A single line that is broken or passes a limit, or a record that is no object, is none: it comes as a Record with a
+            *problem*.
     """
     name = name or _name(source)
     try:
-        with _opened(source) as lines:
-            yield from _records(lines, name, {} if notes is None else notes)
+        with _opened(source) as file:
+            yield from _records(file, name, {} if notes is None else notes)
     except (OSError, EOFError, zlib.error) as error:
         raise FeedError(f"{name}: it cannot be read: {error}") from error
 
@@ -91,8 +94,8 @@ def _name(source: str | os.PathLike[str] | BinaryIO) -> str:
 
 
 @contextmanager
-def _opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[TextIO]:
-    """Open a feed as text, unzipped; what the caller opened stays open."""
+def _opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[BinaryIO]:
+    """Open a feed, unzipped; what the caller opened stays open."""
     with ExitStack() as closing:
         if source == STDIN:
             source = sys.stdin.buffer
@@ -105,25 +108,22 @@ def _opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[TextIO]:
             raw = io.BufferedReader(raw)
             closing.callback(raw.detach)
         if raw.peek(2).startswith(_GZIP):
-            raw = closing.enter_context(gzip.GzipFile(fileobj=raw))
-        # Bytes that are no UTF-8 spoil the record that they are in, and no other.
-        text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape")
-        closing.callback(text.detach)
-        yield text
+            raw = closing.enter_context(io.BufferedReader(closing.enter_context(gzip.GzipFile(fileobj=raw))))
+        yield raw
 
 
-def _records(lines: TextIO, name: str, notes: dict[str, Any]) -> Iterator[Record]:
+def _records(file: BinaryIO, name: str, notes: dict[str, Any]) -> Iterator[Record]:
     count = 0
-    for value, line, broken in _values(lines, name):
+    for value, line, problem in _values(file, name, current()):
         if isinstance(value, dict):
             notes |= {noted: said for noted, said in value.items() if noted.startswith("@odata.")}
-        for fields in [None] if broken else _unwrapped(value, name):
+        for fields in [None] if problem else _unwrapped(value, name):
             count += 1
             position = line if line and _is_record(value) else count
             if isinstance(fields, dict):
                 yield Record(fields, name, position)
-            elif broken:
-                yield Record({}, name, position, f"not JSON: {broken}", value)
+            elif problem:
+                yield Record({}, name, position, problem.reason, value)
             else:
                 yield Record({}, name, position, "a JSON object is needed")
 
@@ -136,70 +136,74 @@ class _Value(NamedTuple):
 
     value: Any
     line: int | None = None
-    problem: BrokenError | None = None
+    problem: InputError | None = None
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
-
-
-_DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_refuse)
-
-
-def _values(lines: TextIO, name: str) -> Iterator[_Value]:
+def _values(file: BinaryIO, name: str, limits: Settings) -> Iterator[_Value]:
     """
     Read the values of a file.
 
     A first line that is JSON by itself means that each line is; so does one that no further line can mend, if the next is an
     object. Else the file is one text.
     """
-    numbered = ((number, line) for number, line in _numbered(lines) if line.strip(BLANKS))
-    number, line = next(numbered, (1, ""))
-    if len(line) >= WHOLE and not line.endswith("\n"):
-        yield from _text(Text(line, lines, number, _DECODER.raw_decode), name)
+    first = min(WHOLE, limits.max_file_bytes)
+    numbered = _lines(file, first, limits.max_file_bytes)
+    number, line = next(numbered, (1, b""))
+    if len(line) > first and not line.endswith(b"\n"):
+        yield from _text(Text(line, file, number, limits), name)
         return
-    found = _line(number, line)
+    found = _line(number, line, limits)
     if found and (broken := found[-1].problem):
-        after, second = next(numbered, (0, "")) if broken.at < len(line.rstrip(BLANKS)) else (0, "")
-        following = _line(after, second)
+        after, second = next(numbered, (0, b"")) if broken.at < len(_decoded(line)) else (0, b"")
+        following = _line(after, second, limits)
         if not following or following[-1].problem or not isinstance(following[0].value, dict):
-            yield from _text(Text(line + second, lines, number, _DECODER.raw_decode), name)
+            yield from _text(Text(line + second, file, number, limits), name)
             return
         found += following
     yield from found
     for number, line in numbered:
-        yield from _line(number, line)
+        yield from _line(number, line, limits)
 
 
-def _numbered(lines: TextIO) -> Iterator[tuple[int, str]]:
-    """Give lines with their numbers; each as long as it may be, the first no longer than it takes to tell it from a page."""
-    number, most = 1, WHOLE
-    while line := lines.readline(most):
-        yield number, line
-        while not line.endswith("\n") and (line := lines.readline(_CHUNK)):
-            pass  # of a line that is too long the rest is passed over
-        number, most = number + 1, MAX_VALUE
+def _lines(file: BinaryIO, first: int, most: int) -> Iterator[tuple[int, bytes]]:
+    """Give the lines that are not blank, with their numbers; of one that has more bytes than it may have, its beginning."""
+    number = 0
+    while line := file.readline((most if number else first) + 1):
+        number += 1
+        if line.strip():
+            yield number, line
+        while not line.endswith(b"\n") and (line := file.readline(most + 1)):
+            pass
 
 
 def _text(text: Text, name: str) -> Iterator[_Value]:
     """Read the values of one text."""
     try:
         yield from map(_Value, text.documents())
-    except BrokenError as error:
-        raise FeedError(f"{name}: line {error.at}: not JSON: {error}") from None
+    except InputError as error:
+        raise FeedError(f"{name}: line {text.line + error.line - 1}: {error.reason}") from None
 
 
-def _line(number: int, line: str) -> list[_Value]:
+def _line(number: int, line: bytes, limits: Settings) -> list[_Value]:
     """Read the values of one line; what is broken comes last."""
     found: list[_Value] = []
-    at, text = 0, line.rstrip(BLANKS)
     try:
-        while (at := skip_blanks(text, at)) < len(text):
-            value, at = decode_at(_DECODER.raw_decode, text, at)
-            found.append(_Value(value, number))
-    except BrokenError as error:
-        found.append(_Value(text[:_SHOWN], number, error))
+        for value in parse_each(_decoded(_held(line, limits)), limits):
+            found.append(_Value(value, number))  # noqa: PERF401  what stands before a broken value is kept
+    except InputError as error:
+        found.append(_Value(_decoded(line[:_SHOWN]), number, error))
     return found
+
+
+def _held(content: bytes, limits: Settings) -> bytes:
+    if len(content) > limits.max_file_bytes:
+        raise InputError(too_long(limits), at=len(content))  # at its end: what follows a first line need not be looked for
+    return content
+
+
+def _decoded(content: bytes) -> str:
+    # Bytes that are no UTF-8 spoil the field that they are in, and no other.
+    return content.decode(errors="surrogateescape").rstrip(_BLANKS)
 
 
 # --- What a server wraps records in ----------------------------------------------------------------------------------
@@ -224,11 +228,11 @@ def _unwrapped(value: Any, name: str) -> Iterator[Any]:
         yield from map(_fields, value["value"])
     elif isinstance(body := value.get("D"), dict):
         if body.get("Success") is False:
-            raise FeedError(f"{name}: the server's answer is an error: {body.get('Message')}")
+            raise FeedError(f"{name}: the server's answer is an error: {clipped(body.get('Message'), 200)}")
         results = body.get("Results")
         yield from map(_fields, results if isinstance(results, list) else [])
     elif isinstance(error := value.get("error"), dict):
-        raise FeedError(f"{name}: the server's answer is an error: {error.get('message')}")
+        raise FeedError(f"{name}: the server's answer is an error: {clipped(error.get('message'), 200)}")
     else:
         yield _fields(value)
 

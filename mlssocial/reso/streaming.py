@@ -7,51 +7,24 @@ one with what stood beside them.
 
 from __future__ import annotations
 
-import json
+import codecs
 from collections.abc import Callable, Iterator
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
-BLANKS = " \t\r\n\ufeff"
+from mlssocial.jsontext import InputError, after_blanks, parse_at
+from mlssocial.settings import Settings
 
 WHOLE = 1 << 20
 """How many characters are read before a document that has not ended is taken apart."""
-
-MAX_VALUE = 16 << 20
-"""How many characters one record may have; a listing's item takes no more than 400 KB."""
 
 _CHUNK = 1 << 16
 # Where less than this is left behind an error's place, more text may mend it: "-Infinit" and "\u12" are the longest beginnings.
 _TAIL = 9
 
-Decode = Callable[[str, int], tuple[Any, int]]
-"""Decodes the value that begins there, and says where it ends: as ``json.JSONDecoder.raw_decode`` does."""
 
-
-class BrokenError(ValueError):
-    """Text that is not JSON; *at* is where."""
-
-    def __init__(self, reason: str, at: int) -> None:
-        super().__init__(reason)
-        self.at = at
-
-
-def decode_at(decode: Decode, text: str, at: int) -> tuple[Any, int]:
-    """Decode one value; BrokenError where there is none, or one is nested too deep."""
-    try:
-        return decode(text, at)
-    except json.JSONDecodeError as error:
-        raise BrokenError(error.msg, error.pos) from None
-    except RecursionError:
-        raise BrokenError("nested too deep", at) from None
-    except ValueError as error:
-        raise BrokenError(str(error), at) from None
-
-
-def skip_blanks(text: str, at: int) -> int:
-    """Give the place of the next character that is no blank."""
-    while at < len(text) and text[at] in BLANKS:
-        at += 1
-    return at
+def too_long(limits: Settings) -> str:
+    """Say that a line, or a record, is longer than what is held at once."""
+    return f"more than {limits.max_file_bytes:,} bytes at once (max_file_bytes)"
 
 
 class Text:
@@ -59,34 +32,34 @@ class Text:
     A text that is held from where it is read on.
 
     Attributes:
-        line: The line at which *held* begins.
+        line: The line at which *held* begins; an InputError counts from there.
     """
 
-    def __init__(self, head: str, rest: TextIO, line: int, decode: Decode) -> None:
-        self.held = head
+    def __init__(self, head: bytes, rest: BinaryIO, line: int, limits: Settings) -> None:
         self.line = line
+        # Bytes that are no UTF-8 spoil the field that they are in, and no other.
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        self.held = self._decoder.decode(head)
         self._rest = rest
-        self._decode = decode
-        self._at = 0
+        self._limits = limits
+        self._most = limits.max_file_bytes
+        self._at = self._gone = 0
 
     def documents(self) -> Iterator[Any]:
-        """Read what the text holds, value after value; BrokenError, whose *at* is a line here, where it cannot be read on."""
-        try:
-            while char := self._peek():
-                if char == "[":
-                    yield from ([element] for element in self._elements())
-                elif char == "{":
-                    yield from self._object()
-                else:
-                    yield self._value()
-        except BrokenError as error:
-            raise BrokenError(str(error), self.line + self.held.count("\n", 0, error.at)) from None
+        """Read what the text holds, value after value; InputError where it cannot be read on."""
+        while char := self._peek():
+            if char == "[":
+                yield from ([element] for element in self._elements())
+            elif char == "{":
+                yield from self._object()
+            else:
+                yield self._value(self._most)
 
     def _object(self) -> Iterator[Any]:
         """Read an object, whole if it is short."""
         rest: dict[str, Any] = {}
         try:
-            rest = self._value(WHOLE)
+            rest = self._value(min(WHOLE, self._most))
         except _TooLongError:
             yield from self._members(rest, "value", lambda one: {"value": [one]})
         yield rest
@@ -98,7 +71,7 @@ class Text:
         while self._peek() != "}":
             if rest:
                 self._take(",")
-            name = self._name()
+            begun, name = self._gone + self._at, self._name()
             self._take(":")
             opens = self._peek()
             if name == streamed and opens == "[":
@@ -108,18 +81,17 @@ class Text:
                 rest[name] = {}
                 yield from self._members(rest[name], "Results", lambda one: {"D": {"Results": [one]}})
             else:
-                begun = self._at
-                rest[name] = self._value()
-                size += max(0, self._at - begun)
-                if size > MAX_VALUE:
-                    raise _TooLongError(self._at)
+                rest[name] = self._value(self._most)
+                size += self._gone + self._at - begun
+                if size > self._most:
+                    raise self._too_long()
         self._take("}")
 
     def _elements(self) -> Iterator[Any]:
         self._take("[")
         more = self._peek() != "]"
         while more:
-            yield self._value()
+            yield self._value(self._most)
             more = self._peek() == ","
             if more:
                 self._take(",")
@@ -127,23 +99,23 @@ class Text:
 
     def _name(self) -> str:
         if self._peek() != '"':
-            raise BrokenError("Expecting property name enclosed in double quotes", self._at)
-        name: str = self._value()
+            raise InputError("not JSON: Expecting property name enclosed in double quotes", self.held, self._at)
+        name: str = self._value(self._most)
         return name
 
-    def _value(self, most: int = MAX_VALUE) -> Any:
+    def _value(self, most: int) -> Any:
         """Decode one value, reading on for as long as it has not ended."""
         self._peek()
         self._let_go()
         while True:
             try:
-                value, end = decode_at(self._decode, self.held, self._at)
-            except BrokenError as error:
+                value, end = parse_at(self.held, self._at, self._limits)
+            except InputError as error:
                 if not self._may_be_mended(error) or not self._more(most):
                     raise
             else:
-                if end - self._at > MAX_VALUE:
-                    raise _TooLongError(self._at)
+                if end - self._at > self._most:
+                    raise self._too_long()
                 if not self._may_go_on(value, end) or not self._more(most):
                     self._at = end
                     return value
@@ -152,31 +124,39 @@ class Text:
         """Tell whether it is a number, which is text here, that ends where the held text does."""
         return isinstance(value, str) and end >= len(self.held) - _TAIL and self.held[end - 1] != '"'
 
-    def _may_be_mended(self, error: BrokenError) -> bool:
-        return error.at >= len(self.held) - _TAIL or str(error).startswith("Unterminated string")
+    def _may_be_mended(self, error: InputError) -> bool:
+        return error.at >= len(self.held) - _TAIL or "Unterminated string" in error.reason
 
     def _peek(self) -> str:
         """Give the next character that is no blank, nothing at the end."""
+        blanks = 0
         while True:
-            self._at = skip_blanks(self.held, self._at)
+            begun, self._at = self._at, after_blanks(self.held, self._at)
             if self._at < len(self.held):
                 return self.held[self._at]
+            blanks += self._at - begun
+            if blanks > self._most:
+                raise self._too_long()
             self._let_go()
-            if not self._more(MAX_VALUE):
+            if not self._more(self._most):
                 return ""
 
     def _take(self, char: str) -> None:
         if self._peek() != char:
-            raise BrokenError(f"Expecting {char!r}", self._at)
+            raise InputError(f"not JSON: Expecting {char!r}", self.held, self._at)
         self._at += 1
 
     def _more(self, most: int) -> bool:
         """Read on, as much again as is held, so that a long value is not decoded for each piece of it; False at the end."""
         held = len(self.held) - self._at
-        piece = self._rest.read(max(_CHUNK, held))
-        if piece and held >= most:
-            self.held += piece
-            raise _TooLongError(self._at)
+        if held > most:
+            raise self._too_long()
+        piece = ""
+        while not piece:
+            raw = self._rest.read(min(max(_CHUNK, held), most + 1 - held))
+            piece = self._decoder.decode(raw, final=not raw)
+            if not raw:
+                break
         self.held += piece
         return bool(piece)
 
@@ -184,11 +164,12 @@ class Text:
         """Drop what was read, a good deal at a time."""
         if self._at >= _CHUNK:
             self.line += self.held.count("\n", 0, self._at)
+            self._gone += self._at
             self.held, self._at = self.held[self._at :], 0
 
+    def _too_long(self) -> InputError:
+        return _TooLongError(too_long(self._limits), self.held, self._at)
 
-class _TooLongError(BrokenError):
+
+class _TooLongError(InputError):
     """A value that is longer than it may be."""
-
-    def __init__(self, at: int) -> None:
-        super().__init__(f"a value of more than {MAX_VALUE:,} characters", at)

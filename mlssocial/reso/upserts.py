@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from mlssocial import keys, prepare, schema, writes
 from mlssocial.changes import Changes, Path
-from mlssocial.codec import AttributeValue, WireMap, epoch_millis
+from mlssocial.codec import AttributeValue, CodecError, WireMap, epoch_millis
 from mlssocial.compiled import dump
 from mlssocial.entities import ListingData, ListingStatus
 from mlssocial.exceptions import (
@@ -72,6 +72,7 @@ _MOVED = (StaleItemError, ItemNotFoundError, ItemAlreadyExistsError, OutcomeUnkn
 """Errors of a write that a new look at the item settles: each is conditional, so that none is applied twice."""
 
 _REJECTING = (
+    CodecError,
     InvalidRecordError,
     InvalidItemError,
     InvalidKeyError,

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from mlssocial.entities import check_number, parse_number
-from mlssocial.exceptions import InvalidRecordError
+from mlssocial.exceptions import InvalidRecordError, shown
 
 T = TypeVar("T")
 
@@ -121,13 +121,6 @@ def converted(convert: Callable[[Any], T], name: str, value: Any) -> T:
         return convert(value)
     except ValueError as error:
         raise InvalidRecordError(name, f"{shown(value)}: {error}") from None
-
-
-def shown(value: Any) -> str:
-    """Show a value in a message: the beginning of text, and the type of anything else."""
-    if isinstance(value, str):
-        return ascii(value if len(value) <= 40 else value[:37] + "...")
-    return f"a value of type {type(value).__name__}"
 
 
 # --- Conversions: each takes a value that is there, and raises ValueError --------------------------------------------
