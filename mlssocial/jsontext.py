@@ -76,19 +76,29 @@ def parse_each(text: str, limits: Settings, number: Number = str) -> Iterator[An
     Unless *number* makes something else of them, numbers stay text. InputError as for :func:`parse`.
     """
     _check(text, limits)
-    decoder, at = _decoder(number), 0
-    while (at := _after_blanks(text, at)) < len(text):
-        try:
-            value, at = decoder.raw_decode(text, at)
-        except json.JSONDecodeError as error:
-            raise InputError(f"not JSON: {error.msg}", text, error.pos) from None
-        except _TwiceError as error:
-            raise InputError(f"{error} is given twice in one object", text, _second(text, error.name)) from None
-        except RecursionError:
-            raise InputError("nested deeper than there is room for on the stack", text, at) from None
-        except ValueError as error:
-            raise InputError(str(error), text, _refused(text, number)) from None
+    at = 0
+    while (at := after_blanks(text, at)) < len(text):
+        value, at = _value(text, at, number)
         yield value
+
+
+def parse_at(text: str, at: int, limits: Settings, number: Number = str) -> tuple[Any, int]:
+    """Parse the value that begins at a place in a text, and say where it ends; what stands behind it is not looked at."""
+    _check(text, limits, at, one=True)
+    return _value(text, at, number)
+
+
+def _value(text: str, at: int, number: Number) -> tuple[Any, int]:
+    try:
+        return _decoder(number).raw_decode(text, at)
+    except json.JSONDecodeError as error:
+        raise InputError(f"not JSON: {error.msg}", text, error.pos) from None
+    except _TwiceError as error:
+        raise InputError(f"{error} is given twice in one object", text, _second(text, at, error.name)) from None
+    except RecursionError:
+        raise InputError("nested deeper than there is room for on the stack", text, at) from None
+    except ValueError as error:
+        raise InputError(str(error), text, _refused(text, at, number)) from None
 
 
 def _text(body: object, most: int) -> str:
@@ -108,7 +118,8 @@ def _text(body: object, most: int) -> str:
     return text
 
 
-def _after_blanks(text: str, at: int) -> int:
+def after_blanks(text: str, at: int) -> int:
+    """Give the place of the next character that is no blank."""
     found = _BLANKS.match(text, at)
     return found.end() if found else at
 
@@ -116,13 +127,13 @@ def _after_blanks(text: str, at: int) -> int:
 # --- Limits ----------------------------------------------------------------------------------------------------------
 
 
-def _check(text: str, limits: Settings) -> None:
-    """Walk over a text, from one mark of its structure to the next, as far as the decoder can come."""
+def _check(text: str, limits: Settings, start: int = 0, *, one: bool = False) -> None:
+    """Walk over a text, or over one value of it, from one mark of its structure to the next, as far as the decoder can come."""
     short = min(limits.max_input_digits, limits.max_input_string)  # nothing in so little text passes a limit
     deepest, most = limits.max_input_depth, limits.max_input_entries
     outer: list[int] = []  # how many commas there were in the lists and objects around this one
-    commas = last = 0
-    for token in _MARK.finditer(text):
+    commas, last = 0, start
+    for token in _MARK.finditer(text, start):
         if token.end() - last > short:
             _check_between(text, last, token.end(), limits)
         last, mark = token.end(), token[1]
@@ -139,6 +150,8 @@ def _check(text: str, limits: Settings) -> None:
                 raise InputError(f"a list or object of more than {most:,} entries (max_input_entries)", text, last - 1)
         else:
             commas = outer.pop()
+            if one and not outer:
+                return
 
 
 def _check_between(text: str, start: int, end: int, limits: Settings) -> None:
@@ -181,15 +194,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _second(text: str, name: str) -> int:
+def _second(text: str, start: int, name: str) -> int:
     """Find where a name is given for the second time in one object; there is such a place."""
     given: list[set[str]] = []
-    for token in _TOKEN.finditer(text):
+    for token in _TOKEN.finditer(text, start):
         if token[0] in "[{":
             given.append(set())
         elif token[0] in "]}":
             given.pop()
-        elif token[0][0] == '"' and text[_after_blanks(text, token.end())] == ":" and json.loads(token[0]) == name:
+        elif token[0][0] == '"' and text[after_blanks(text, token.end())] == ":" and json.loads(token[0]) == name:
             if name in given[-1]:
                 break
             given[-1].add(name)
@@ -200,9 +213,9 @@ def _constant(word: str) -> Any:
     raise ValueError(f"not JSON: {word.removeprefix('-')} is no number")
 
 
-def _refused(text: str, number: Number) -> int:
+def _refused(text: str, start: int, number: Number) -> int:
     """Find the first number that is refused; there is one."""
-    for token in _TOKEN.finditer(text):
+    for token in _TOKEN.finditer(text, start):
         word = token[0]
         try:
             if word.removeprefix("-").startswith(("NaN", "Infinity")):

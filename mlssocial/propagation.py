@@ -50,14 +50,14 @@ class Change:
 
     Attributes:
         mls_provider: The feed.
-        mls_number: The property's number there.
+        mls_number: The property's number there; None for a listing that has none.
         status: What it is from now on.
         operation_id: Names this change, so that a repeat overrides nothing later.
         model_of: Gives the model whose errors are raised.
     """
 
     mls_provider: str
-    mls_number: str
+    mls_number: str | None
     status: ListingStatus
     operation_id: str | None
     model_of: Callable[[Entity[Any]], type[Item]]

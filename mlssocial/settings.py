@@ -162,7 +162,7 @@ class Settings:
 # A process has these of its own environment: credentials, and what opens tokens.
 _OWN = frozenset({"profile", "token_keys", "current_token_key", "key_provider"})
 # Environment variables of this project that are no settings of the table.
-_OTHERS = frozenset({"MLSSOCIAL_TEST_ENDPOINT_URL"})
+_OTHERS = frozenset({"MLSSOCIAL_RESO_CLIENT_SECRET", "MLSSOCIAL_RESO_TOKEN", "MLSSOCIAL_TEST_ENDPOINT_URL"})
 _NUMBERS: Mapping[str, Callable[[str], float]] = {
     "MLSSOCIAL_DEADLINE": float,
     "MLSSOCIAL_CONNECT_TIMEOUT": float,

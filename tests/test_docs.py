@@ -14,7 +14,11 @@ from mlssocial.cli.app import COMMANDS
 from .test_iam import FOR_WORKERS
 
 ROOT = Path(__file__).parents[1]
-PAGES = {path.name: path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]}
+FILES = {
+    path.name if path.parent == ROOT else str(path.relative_to(ROOT / "docs")): path
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+}
+PAGES = {name: path.read_text() for name, path in FILES.items()}
 EVERYTHING = "\n".join(PAGES.values())
 
 
@@ -58,6 +62,6 @@ def test_what_the_app_role_may_not_is_documented(method: str) -> None:
 @pytest.mark.parametrize("page", sorted(PAGES))
 def test_links_lead_somewhere(page: str) -> None:
     """Links between the pages lead to files that are there."""
-    home = ROOT if page == "README.md" else ROOT / "docs"
+    home = FILES[page].parent
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", PAGES[page]):
         assert target.startswith("http") or (home / target).exists(), target

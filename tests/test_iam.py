@@ -19,7 +19,7 @@ from mlssocial import ALL_USERS, Listing, MLSConnection, SocialConnection, Socia
 from mlssocial.cli.app import cli
 from mlssocial.connection import store
 from mlssocial.iam import Role, policy
-from mlssocial.reso import demo_page, import_listings, read_records
+from mlssocial.reso import demo_page, import_feed, read_records
 
 from .conftest import get_raw, put_raw
 from .doors import CALLS, HOME, LATE, MANAGERS, POST, fill, finished
@@ -256,7 +256,7 @@ class TestWorkerAndMigration:
         put_raw(drifted | {"Data": {"M": {"status": {"S": "sold"}}}, "GSI1SK": {"S": "STATUS#active"}})
 
         def work() -> None:
-            import_listings(islice(read_records(demo_page()), 3), user_id="u1", provider="p")
+            import_feed(islice(read_records(demo_page()), 3), user_id="u1", provider="p")
             Listing.objects.propagate_status("p", "n", "sold", user_id=ALL_USERS, operation_id="sale")
             with mlssocial.transaction("once") as t:
                 t.create(SocialPost, "u1", "new", POST.model_copy(update={"listing_id": "elsewhere"}))

@@ -6,7 +6,7 @@ import io
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlssocial import InvalidKeyError, Listing, ListingData, ListingStatus, StoreError, UnreadableItemWarning, keys
+from mlssocial import InvalidKeyError, Listing, ListingData, ListingStatus, StoreError, keys
 from mlssocial.connection import recorded, store
 from mlssocial.reso import (
     FeedError,
@@ -25,8 +25,7 @@ from mlssocial.reso import (
     Record,
     RejectedRecord,
     demo_page,
-    import_files,
-    import_listings,
+    import_feed,
     listing_id,
     read_records,
 )
@@ -50,7 +49,7 @@ HOUSE: dict[str, Any] = {
 
 def load(*records: dict[str, Any], user_id: str = "u1", provider: str = "flexmls", **options: Any) -> ImportReport:
     """Import records out of memory."""
-    return import_listings(map(Record, records), user_id=user_id, provider=provider, **options)
+    return import_feed(map(Record, records), user_id=user_id, provider=provider, **options)
 
 
 def house(**changes: Any) -> dict[str, Any]:
@@ -143,11 +142,10 @@ class TestCreate:
         assert "exists already" in report.rejected[0].reason
 
     def test_too_large(self) -> None:
-        """A listing that is larger than an item may be is rejected, and the next one goes on."""
-        media = [{"MediaURL": f"https://example.com/{number:08000}"} for number in range(60)]
-        report = load(house(Media=media), house(ListingKey="K2"))
+        """A listing that is larger than an item may be, without any photo, is rejected, and the next one goes on."""
+        report = load(house(PublicRemarks="x" * 420_000, Media=[{"MediaURL": "u"}]), house(ListingKey="K2"))
         assert counts(report) == (1, 0, 0, 0, 1)
-        assert "the largest field is photos" in report.rejected[0].reason
+        assert "the largest field is description" in report.rejected[0].reason
 
 
 @pytest.mark.usefixtures("table")
@@ -171,7 +169,7 @@ class TestUpdate:
             report = load(house(ListPrice="499000"))
         after = get_raw("USER#u1", "LISTING#flexmls-K1") or {}
         assert counts(report) == (0, 1, 0, 0, 0)
-        assert [call.operation for call in calls if call.operation != "Query"] == ["UpdateItem"]
+        assert [call.operation for call in calls] == ["BatchGetItem", "UpdateItem"]
         old, new = before["Data"]["M"], after["Data"]["M"]
         assert {name for name in old | new if old.get(name) != new.get(name)} == {"price", "syncedAt"}
         assert {name for name in before if before[name] != after.get(name)} <= {"Data", "UpdatedAt", "WriteId"}
@@ -217,17 +215,11 @@ class TestUpdate:
         assert counts(report) == (0, 1, 0, 0, 1)
         assert "more than the 409,600 that DynamoDB takes" in report.rejected[0].reason
 
-    def test_deleted_meanwhile(self) -> None:
-        """A listing that was deleted while the feed ran is not made again."""
+    def test_deleted_before(self) -> None:
+        """A listing that was deleted is made again, since the feed has it."""
         load(house())
-
-        def feed() -> Iterator[Record]:
-            Listing.objects.delete("u1", "flexmls-K1")
-            yield Record(house(ListPrice="1"))
-
-        report = import_listings(feed(), user_id="u1", provider="flexmls")
-        assert counts(report) == (0, 0, 0, 0, 1)
-        assert "does not exist" in report.rejected[0].reason
+        Listing.objects.delete("u1", "flexmls-K1")
+        assert counts(load(house(ListPrice="1"))) == (1, 0, 0, 0, 0)
 
 
 @pytest.mark.usefixtures("table")
@@ -254,17 +246,18 @@ class TestForeignListings:
 
     @pytest.mark.parametrize("address", [{"S": "12 Main St"}, {"L": []}])
     def test_unreadable(self, address: dict[str, Any]) -> None:
-        """One that cannot be read is left alone, with a warning."""
+        """One that cannot be read is left alone, and the record is rejected."""
         foreign("flexmls-K1", address=address)
-        with pytest.warns(UnreadableItemWarning, match="flexmls-K1"):
-            report = load(house())
+        report = load(house())
         assert counts(report) == (0, 0, 0, 0, 1)
+        assert (
+            "it is stored already, and cannot be read: read Listing USER#u1 / LISTING#flexmls-K1" in report.rejected[0].reason
+        )
 
     def test_unreadable_under_another_id(self) -> None:
         """One that cannot be read is not doubled under an id of the import's own: the record is rejected and says why."""
         foreign("theirs", address={"S": "here"})
-        with pytest.warns(UnreadableItemWarning, match="LISTING#theirs"):
-            report = load(house())
+        report = load(house())
         assert counts(report) == (0, 0, 0, 0, 1)
         assert "stored already, and cannot be read" in report.rejected[0].reason
         assert [row.key[1] for row in Listing.objects.query("u1").page().unreadable] == ["LISTING#theirs"]
@@ -335,19 +328,19 @@ class TestReport:
             Record(house(ListPrice="1"), "f", 3),
             Record(house(StandardStatus="Coming Soon"), "f", 4),
             Record(house(StandardStatus="Coming Soon"), "f", 5),
-            Record(house(MlgCanView=False), "f", 6),
+            Record(house(StandardStatus="Hold"), "f", 6),
             Record(house(ListPrice="x"), "f", 7),
             Record(house(ListingId="a#b"), "f", 8),
             Record({}, "f", 9, "not JSON: Expecting value"),
         ]
-        report = import_listings(records, user_id="u1", provider="flexmls")
+        report = import_feed(records, user_id="u1", provider="flexmls")
         assert counts(report) == (1, 1, 1, 3, 3)
         assert report.total == 9
         assert sorted(report.skipped.values()) == [1, 2]
         assert [(record.position, record.key) for record in report.rejected] == [(7, "K1"), (8, "K1"), (9, None)]
         text = str(report)
         assert "9 records in 0." in text
-        assert "1 created, 1 updated, 1 unchanged, 3 skipped, 3 rejected" in text
+        assert "1 created, 1 updated, 1 unchanged, 0 removed, 3 skipped, 3 rejected" in text
         assert "skipped 2: StandardStatus Coming Soon has no place among the four statuses" in text
         assert "rejected f:7 (ListingKey K1): ListPrice: 'x': not a decimal number" in text
         assert "rejected f:9: not JSON: Expecting value" in text
@@ -425,7 +418,7 @@ class TestErrors:
         (tmp_path / "a.json").write_text(json.dumps(house()))
         (tmp_path / "b.json").write_text("no JSON")
         with pytest.raises(FeedError, match=r"b\.json: line 1"):
-            import_files([tmp_path / "a.json", tmp_path / "b.json"], user_id="u1", provider="flexmls")
+            import_feed(tmp_path / "a.json", tmp_path / "b.json", user_id="u1", provider="flexmls")
         assert stored().price == Decimal(500000)
 
 
@@ -437,15 +430,15 @@ class TestFiles:
         """All 932 sales are imported; again, nothing is written; with one price changed, that one is."""
         names: dict[str, Any] = {"user_id": "u1", "provider": "sacramento"}
         with recorded() as calls:
-            assert counts(import_listings(read_records(demo_page()), **names)) == (932, 0, 0, 0, 0)
+            assert counts(import_feed(read_records(demo_page()), **names)) == (932, 0, 0, 0, 0)
         assert Counter(call.operation for call in calls)["PutItem"] == 932
         with recorded() as calls:
-            assert counts(import_files([demo_page()], user_id="u1", provider="sacramento")) == (0, 0, 932, 0, 0)
+            assert counts(import_feed(demo_page(), user_id="u1", provider="sacramento")) == (0, 0, 932, 0, 0)
         assert WRITES.isdisjoint(call.operation for call in calls)
         records = list(read_records(demo_page()))
         records[499] = Record({**records[499].fields, "ListPrice": "1"})
         with recorded() as calls:
-            assert counts(import_listings(records, **names)) == (0, 1, 931, 0, 0)
+            assert counts(import_feed(records, **names)) == (0, 1, 931, 0, 0)
         assert [call.operation for call in calls if call.operation in WRITES] == ["UpdateItem"]
         assert stored("sacramento-SAC-0500").price == Decimal(1)
         assert Listing.objects.query("u1").count() == 932
@@ -456,7 +449,7 @@ class TestFiles:
         (tmp_path / "a.json").write_text(json.dumps(house()))
         text = "\n".join(map(json.dumps, [house(ListPrice="1"), house(ListPrice="x")]))
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-        report = import_files([tmp_path / "a.json", "-"], user_id="u1", provider="flexmls")
+        report = import_feed(tmp_path / "a.json", "-", user_id="u1", provider="flexmls")
         assert counts(report) == (1, 1, 0, 0, 1)
         assert report.rejected[0][:2] == ("standard input", 2)
 
@@ -466,10 +459,10 @@ class TestFiles:
         bodies = [path for path in sorted(SPARK.glob("*.json")) if path.name != "listings_photos_index.json"]
         total = 0
         for path in bodies:
-            report = import_files([path], user_id=path.stem, provider="flexmls", default_status="active")
+            report = import_feed(path, user_id=path.stem, provider="flexmls", default_status="active")
             assert (report.skipped_count, report.rejected_count) == (0, 0)
             total += report.total
-            again = import_files([path], user_id=path.stem, provider="flexmls", default_status="active")
+            again = import_feed(path, user_id=path.stem, provider="flexmls", default_status="active")
             assert (again.created, again.updated) == (0, 0)
         assert total == 13
 

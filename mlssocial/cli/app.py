@@ -20,7 +20,7 @@ COMMANDS = {
     "demo": ("demo", "Answer every access pattern on 932 real sales, in memory."),
     "patterns": ("patterns", "List the access patterns, and what answers them."),
     "init": ("init", "Make the table unless it stands, and check it."),
-    "import": ("imports", "Import listings from files of an MLS's records."),
+    "import": ("imports", "Import listings from an MLS's files, or its server."),
     "listings": ("queries", "List a user's listings."),
     "posts": ("queries", "List a user's social posts, all or those of a listing."),
     "metrics": ("queries", "List a listing's figures, day by day."),

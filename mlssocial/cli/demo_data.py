@@ -17,7 +17,7 @@ from mlssocial.entities import (
     SocialPostData,
 )
 from mlssocial.models import Listing, MLSConnection, PerformanceMetrics, SocialConnection, SocialPost
-from mlssocial.reso import demo_page, import_files
+from mlssocial.reso import demo_page, import_feed
 from mlssocial.tokens import Token
 
 from .progress import progress_bar
@@ -37,8 +37,8 @@ Write = Callable[[], object]
 def fill() -> int:
     """Write everything, one call after the other; give the number of items and changes."""
     with progress_bar("importing 932 sales", 932) as progress:
-        report = import_files(
-            [demo_page()],
+        report = import_feed(
+            demo_page(),
             user_id=ANNA,
             provider=PROVIDER,
             connection_id=CONNECTION,

@@ -99,7 +99,7 @@ class ListingManager(EntityManager["Listing", ListingData]):
             InvalidKeyError: An argument is empty, too long, or contains ``#``.
         """
         more = () if status is None else (_status_guard(status),)
-        plan = _copies("query_by_mls_number", mls_provider, mls_number, user_id, *more)
+        plan = copies_of("query_by_mls_number", mls_provider, mls_number, user_id, *more)
         return Results(plan, self._load, self._decode_row)
 
     def propagate_status(
@@ -138,7 +138,7 @@ class ListingManager(EntityManager["Listing", ListingData]):
             InvalidKeyError: An argument cannot go into a key, or *status* is none of the four.
             StoreError: The copies could not be found. What fails later, copy by copy, is in the answer.
         """
-        copies = Results(_copies("propagate_status", mls_provider, mls_number, user_id), lambda row: row)
+        copies = Results(copies_of("propagate_status", mls_provider, mls_number, user_id), lambda row: row)
         if operation_id is not None:
             keys.operation_keys("any", operation_id)
         change = Change(mls_provider, mls_number, _known(status), operation_id, self.model.class_of)
@@ -171,7 +171,7 @@ class ListingManager(EntityManager["Listing", ListingData]):
         return self._results("query_by_status", 3, keys.status_partition(user_id, status), **how)
 
 
-def _copies(method: str, mls_provider: str, mls_number: str, user_id: WhoseItems, *more: Guard) -> Plan:
+def copies_of(method: str, mls_provider: str, mls_number: str, user_id: WhoseItems, *more: Guard) -> Plan:
     """Plan the query of an MLS number's copies."""
     guards = (
         Guard((DATA, "mlsProvider"), "=", {"S": mls_provider}),

@@ -1,396 +1,290 @@
 """
-Records into a user's listings: created where they are new, changed where they differ, and left alone where they do not.
+Feeds into a user's listings: created where they are new, changed where they differ, and left alone where they do not.
 
-What a listing has is kept small while a feed runs: its id and one number a field, by which a change is known. A field that the
-feed says nothing about is left as it is, one that the feed has as null becomes null, and what an import does not own is kept.
+Records go in windows of 100 listings, a few at a time, each window to a thread or another worker: one batch read, and then a
+write for each listing that is new or has changed. What came of a window is taken over here, in the order in which records came,
+and then the checkpoint says so. No two windows with the same listing are under way at once.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
-import warnings
-from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, wait
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from hashlib import sha256
-from itertools import chain
-from typing import Any, NamedTuple, Required, TypedDict, Unpack
-from urllib.parse import quote
+from functools import partial
+from pathlib import Path
 
-from mlssocial import keys, prepare, schema, writes
-from mlssocial.changes import Changes, Path
-from mlssocial.codec import AttributeValue, CodecError, WireMap, dump
-from mlssocial.entities import ListingData, ListingStatus
-from mlssocial.exceptions import (
-    InvalidItemError,
-    InvalidKeyError,
-    InvalidRecordError,
-    ItemAlreadyExistsError,
-    ItemNotFoundError,
-    SkippedRecordError,
-    StaleItemError,
-    StoreError,
-    UnreadableItemWarning,
-    WrongEntityError,
-)
-from mlssocial.models import Listing
-from mlssocial.results import Unreadable
+import msgspec
 
-from .mapping import ADDRESS, FIELDS, map_listing
-from .reading import Record, read_records
+from mlssocial import batch, checkpoints
+from mlssocial import workers as pools
+from mlssocial.codec import AttributeValue, decode
+from mlssocial.entities import ListingStatus
+from mlssocial.exceptions import ConfigurationError, ExecutorError, MLSSocialError
+from mlssocial.managers.base import WhoseItems
+from mlssocial.settings import table_settings, using
+from mlssocial.workers import Done, Task
 
-MAX_REJECTED_KEPT = 100
-"""How many rejected records a report names; it counts them all."""
+from . import progress as checkpointing
+from .progress import Progress
+from .reading import Record
+from .report import ImportReport, ListingChange, RejectedFile
+from .sources import Feed, Ledger, Mark, Source, Step, feeds
+from .targets import Action, Outcome, Removals, Target
+from .upserts import forget, upsert
 
-MAX_ID_LENGTH = keys.MAX_SORT_KEY_BYTES // 2
-"""A longer id would not leave room for the other parts of the keys that it goes into."""
+MAX_WORKERS = 64
+
+WINDOW = batch.MAX_GET
+"""How many records are read, compared and written in one go."""
+
+_CHANGES = frozenset({Action.CREATED, Action.UPDATED, Action.REMOVED, Action.MARKED})
 
 
-def listing_id(provider: str, listing_key: str) -> str:
-    """
-    Give the id of a listing that an import creates: ``flexmls-20060725224713296297000000``.
-
-    Both parts are percent-encoded, the provider's hyphens too, so that two different pairs never give one id. One that would
-    be too long is replaced by its hash.
-    """
-    made = f"{quote(provider, safe='').replace('-', '%2D')}-{quote(listing_key, safe='')}"
-    # quote() never leaves a "%" in front of a hyphen: the hash of one pair is no other's id.
-    return made if len(made) <= MAX_ID_LENGTH else f"%-{sha256(made.encode()).hexdigest()}"
-
-
-class RejectedRecord(NamedTuple):
-    """A record that could not be imported: where it stands, its ListingKey if it has one, and why."""
-
-    source: str
-    position: int
-    key: str | None
-    reason: str
-
-    def __str__(self) -> str:
-        key = "" if self.key is None else f" (ListingKey {self.key})"
-        where = f"{self.source}:{self.position}" if self.source else "a record"
-        return f"{where}{key}: {self.reason}"
-
-
-@dataclass(slots=True)
-class ImportReport:
-    """
-    What an import did, or in a dry run would have done.
-
-    Attributes:
-        skipped: How many records have no place among the listings, by reason.
-        rejected: The first records that could not be imported; *rejected_count* counts them all.
-        elapsed: Seconds.
-    """
-
-    dry_run: bool = False
-    created: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    skipped: dict[str, int] = field(default_factory=dict)
-    rejected: list[RejectedRecord] = field(default_factory=list)
-    rejected_count: int = 0
-    elapsed: float = 0.0
-
-    @property
-    def skipped_count(self) -> int:
-        """How many records were skipped, for whatever reason."""
-        return sum(self.skipped.values())
-
-    @property
-    def total(self) -> int:
-        """How many records came."""
-        return self.created + self.updated + self.unchanged + self.skipped_count + self.rejected_count
-
-    def as_dict(self) -> dict[str, Any]:
-        """Give the report as what JSON can hold."""
-        return {
-            "dry_run": self.dry_run,
-            "total": self.total,
-            "created": self.created,
-            "updated": self.updated,
-            "unchanged": self.unchanged,
-            "skipped": dict(self.skipped),
-            "rejected_count": self.rejected_count,
-            "rejected": [record._asdict() for record in self.rejected],
-            "elapsed": round(self.elapsed, 3),
-        }
-
-    def __str__(self) -> str:
-        counts = (
-            f"{self.total:,} records in {self.elapsed:.1f} s: {self.created:,} created, {self.updated:,} updated, "
-            f"{self.unchanged:,} unchanged, {self.skipped_count:,} skipped, {self.rejected_count:,} rejected"
-        )
-        lines = [f"dry run, nothing was written: {counts}" if self.dry_run else counts]
-        lines += [f"  skipped {count:,}: {reason}" for reason, count in sorted(self.skipped.items())]
-        lines += [f"  rejected {record}" for record in self.rejected]
-        if self.rejected_count > len(self.rejected):
-            lines.append(f"  rejected {self.rejected_count - len(self.rejected):,} more")
-        return "\n".join(lines)
-
-    def skip(self, reason: str) -> None:
-        """Count a record that has no place among the listings."""
-        self.skipped[reason] = self.skipped.get(reason, 0) + 1
-
-    def reject(self, record: Record, reason: str) -> None:
-        """Count a record that could not be imported, and keep the first ones."""
-        self.rejected_count += 1
-        if len(self.rejected) < MAX_REJECTED_KEPT:
-            key = record.fields.get("ListingKey")
-            named = key[:255] if isinstance(key, str) else None
-            self.rejected.append(RejectedRecord(record.source, record.position, named, reason))
-
-
-def import_listings(
-    records: Iterable[Record],
-    *,
+def import_feed(
+    *sources: Source,
     user_id: str,
     provider: str,
     connection_id: str | None = None,
     default_status: ListingStatus | str | None = None,
+    removals: Removals = "mark",
+    propagate_to: WhoseItems | None = None,
+    adopt: bool = True,
     dry_run: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    rejected: str | os.PathLike[str] | None = None,
+    workers: int = 8,
+    executor: Executor | str | None = None,
+    on_change: Callable[[ListingChange], None] | None = None,
     progress: Callable[[ImportReport], None] | None = None,
 ) -> ImportReport:
     """
-    Write a feed's records as a user's listings.
+    Write feeds' records as a user's listings, one source after the other.
 
-    A listing is known again by its provider and mls_id among the user's own, whatever its id is and whoever made it. Importing
-    the same feed again writes nothing. A record that is older than what is stored, by ModificationTimestamp, is skipped; of
-    records with the same key that cannot be told apart so, the last one stands. Reads all of the user's listings once; then one
-    write for each that is new or has changed.
+    A listing is known by its provider and ListingKey among the user's own, whatever its id is and whoever made it. Fields that
+    the feed does not say, or an import does not own, are kept. Importing the same feed again writes nothing: a record that is
+    older than what is stored, by ModificationTimestamp, is skipped, and one that says nothing new is left alone. Of records of
+    one listing that cannot be told apart by time the last one stands.
+
+    A changed status is brought to the listing's posts and to its other copies, as ``Listing.objects.propagate_status`` does.
+    Photos that an item has no room for are left out, and the report says so. One consistent read for each listing, 100 a
+    request; one write for each that is new or has changed, under the condition that nobody has changed it meanwhile.
 
     Args:
-        records: From :func:`read_records`, or ``Record(fields)`` of your own.
+        sources: Paths, folders and globs of RESO Web API pages, Spark bodies, arrays or records one a line, gzipped or not;
+            ``-`` for standard input; open binary files; a :class:`Server`; iterables of :class:`Record`.
         user_id: Whose listings they become.
         provider: The feed's name, such as ``flexmls``; it becomes mls_provider.
         connection_id: The MLSConnection that they came by; it becomes mls_connection_id.
         default_status: For feeds that have no status at all; see :func:`map_listing`.
-        dry_run: Read and compare, and write nothing.
-        progress: Is called after each record with the report as it is then.
+        removals: What becomes of a listing whose status is Delete or whose MlgCanView is false: ``mark`` takes it off the
+            market, as expired, with ``removedAt`` among its fields; ``delete`` deletes it; with both its posts wait to be
+            unpublished. ``skip`` leaves all as it is.
+        propagate_to: ALL_USERS brings a changed status to every user's copies, but for those that a newer record has reached;
+            the user's own copies otherwise.
+        adopt: Look for listings that another application made of a record under an id of its own: where a record is new, all of
+            the user's listings are read once. Without it such a listing is doubled.
+        dry_run: Read and compare, and write nothing, the checkpoint included.
+        checkpoint: A file that says how far each source is, written when a window's writes are acknowledged. An import that was
+            killed goes on there; one that came to its end reads what is new: other files, and what a server has changed since.
+        rejected: A file to which records are added that could not be imported, one a line, with where they were and why.
+        workers: How many windows are under way at once.
+        executor: Where windows are written: any executor, or ``dask://HOST:PORT``; threads if None. A dry run has threads.
+        on_change: Is given each change of a listing, in the order of the records.
+        progress: Is given the report after each record.
 
     Raises:
         InvalidKeyError: *user_id*, *provider* or *connection_id* cannot go into a key.
-        FeedError: The feed cannot be read on.
-        StoreError: DynamoDB refused. What was written stays written; importing again goes on from there.
-        OutcomeUnknownError: Nobody can tell whether the last write was applied; importing again settles it.
+        ConfigurationError: An option cannot be; the checkpoint is another import's, or in use.
+        FeedError: A source cannot be read on. What came before it is imported, and the checkpoint says so.
+        StoreError: DynamoDB refused, or was too busy for five minutes. What was written stays; the next import goes on.
+        OutcomeUnknownError: Nobody can tell whether a write was applied; the next import settles it.
     """
-    running = _Import(user_id, provider, connection_id, default_status, ImportReport(dry_run=dry_run))
-    started = time.monotonic()
-    running.remember()
-    for record in records:
-        running.take(record)
-        running.report.elapsed = time.monotonic() - started
-        if progress is not None:
-            progress(running.report)
-    running.report.elapsed = time.monotonic() - started
-    return running.report
+    if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= MAX_WORKERS:
+        raise ConfigurationError(f"workers: a whole number from 1 to {MAX_WORKERS} is needed, not {workers!r}")
+    status = None if default_status is None else ListingStatus(default_status)
+    target = Target(user_id, provider, connection_id, status, removals, propagate_to, adopt, dry_run)
+    found = feeds(sources)
+    _check_files(found, checkpoint, rejected)
+    with using(table_settings()), ExitStack() as stack:
+        file = None if checkpoint is None else stack.enter_context(checkpoints.held(Path(checkpoint)))
+        state = checkpointing.begun(target, file)
+        rejects = None
+        if rejected is not None and not dry_run:
+            rejects = RejectedFile(Path(rejected), state.rejected)
+            stack.callback(rejects.close)
+        run = _Run(state, None if dry_run else file, rejects, on_change, progress)
+        pool = stack.enter_context(pools.opened(None if dry_run else executor, workers))
+        task = stack.enter_context(pools.at_hand(partial(_work, target)))
+        stack.callback(forget, target)
+        run.go(found, _Workers(pool, task, workers))
+        return state.report
 
 
-class ImportOptions(TypedDict, total=False):
-    """The options of :func:`import_listings`."""
-
-    user_id: Required[str]
-    provider: Required[str]
-    connection_id: str | None
-    default_status: ListingStatus | str | None
-    dry_run: bool
-    progress: Callable[[ImportReport], None] | None
+def _work(target: Target, _: int, records: list[Record]) -> Done[list[Outcome]]:
+    """Import the records of a window, wherever that is."""
+    return Done(upsert(target, records), None)
 
 
-def import_files(paths: Iterable[str | os.PathLike[str]], **options: Unpack[ImportOptions]) -> ImportReport:
-    """Import files one after the other, ``-`` for standard input; *options* are those of :func:`import_listings`."""
-    return import_listings(chain.from_iterable(map(read_records, paths)), **options)
+def _check_files(found: list[Feed], checkpoint: object, rejected: str | os.PathLike[str] | None) -> None:
+    """Refuse a checkpoint of what cannot be read again, and a file that would be read while it is written."""
+    for feed in found:
+        if checkpoint is not None and not feed.resumable:
+            name = feed.name or "an open file or records"
+            raise ConfigurationError(
+                f"checkpoint: {name} cannot be found again; import it from a file, or without a checkpoint"
+            )
+        if rejected is not None and feed.name == str(Path(rejected).absolute()):
+            raise ConfigurationError(
+                f"{feed.name}: rejected records cannot be added to a file that is imported; name another one"
+            )
 
 
-# --- What an import owns, and how a change of it is known ------------------------------------------------------------
-
-
-def _wire_path(name: str) -> Path:
-    known = ListingData.model_fields.get(name)
-    return ((known.alias if known else None) or name,)
-
-
-_OWNED: Mapping[Path, str] = {
-    **{_wire_path(name): name for name in ("status", "mls_provider", "mls_connection_id", *FIELDS) if name != "address"},
-    **{("address", part): "address" for part in ADDRESS},
-}
-"""The paths inside Data that an import writes, with their top-level field's name; all else in a listing is not its own."""
-
-_PATHS = tuple(_OWNED)
-_NULL = {"NULL": True}
-
-
-def _at(data: WireMap, path: Path) -> AttributeValue | None:
-    found = data.get(path[0])
-    return found if len(path) == 1 or found is None else found.get("M", {}).get(path[1])
-
-
-def _print(value: AttributeValue | None) -> int:
-    """Tell a value from others by 64 bits; missing and null are one, since an import takes neither for the other's change."""
-    return 0 if value is None or value == _NULL else hash(json.dumps(value, sort_keys=True, default=repr))
-
-
-def _prints(data: WireMap) -> array[int]:
-    return array("q", [_print(_at(data, path)) for path in _PATHS])
+# --- Windows ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
-class _Known:
-    """What is remembered of a stored listing."""
+class _Window:
+    """Some records, of no more listings than one request reads, and where their sources go on behind them."""
 
-    listing_id: str
-    mls_number: str | None
-    modified: datetime | None
-    prints: array[int]
+    records: list[Record] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+    marks: dict[str, Mark] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, listing_id: str, data: ListingData, wire: WireMap) -> _Known:
-        return cls(listing_id, data.mls_number, _instant(data.modification_timestamp), _prints(wire))
+    def add(self, step: Step) -> None:
+        if step.mark is not None:
+            self.marks[step.source] = step.mark
+        if step.record is not None:
+            self.records.append(step.record)
+            self.keys.add(str(step.record.fields.get("ListingKey")))
 
-    def differences(self, wire: WireMap) -> dict[Path, AttributeValue]:
-        """Give what the feed says, and is not what is stored."""
-        given = ((path, _at(wire, path), stored) for path, stored in zip(_PATHS, self.prints, strict=True))
-        return {path: value for path, value, stored in given if value is not None and _print(value) != stored}
-
-    def take(self, data: ListingData, changed: Mapping[Path, AttributeValue]) -> None:
-        """Remember what was written."""
-        self.mls_number = data.mls_number or self.mls_number
-        self.modified = _instant(data.modification_timestamp) or self.modified
-        for path, value in changed.items():
-            self.prints[_PATHS.index(path)] = _print(value)
+    @property
+    def is_full(self) -> bool:
+        return len(self.records) >= WINDOW
 
 
-def _instant(timestamp: str | None) -> datetime | None:
-    """Read a timestamp of 0 to 9 fraction digits, with Z or an offset; without one it is taken as UTC."""
-    try:
-        found = datetime.fromisoformat(timestamp or "")
-    except ValueError:
-        return None
-    return found if found.utcoffset() is not None else found.replace(tzinfo=UTC)
+@dataclass(slots=True)
+class _Workers:
+    """Where windows are worked off, and how many at once."""
+
+    pool: Executor
+    task: Task[list[Outcome]]
+    count: int
+
+    def begin(self, number: int, window: _Window) -> Future[Done[list[Outcome]]]:
+        return self.pool.submit(self.task, number, window.records)
 
 
-# --- The import ------------------------------------------------------------------------------------------------------
+@dataclass(slots=True)
+class _Run:
+    """An import under way. *failure* is what its sources ended with."""
 
-_REJECTING = (
-    CodecError,
-    InvalidRecordError,
-    InvalidItemError,
-    InvalidKeyError,
-    ItemAlreadyExistsError,
-    ItemNotFoundError,
-    StaleItemError,
-    WrongEntityError,
-)
-"""Errors of one record: the others go on."""
+    state: Progress
+    file: checkpoints.Checkpoint | None
+    rejects: RejectedFile | None
+    on_change: Callable[[ListingChange], None] | None
+    progress: Callable[[ImportReport], None] | None
+    started: float = field(init=False)
+    failure: Exception | None = None
 
+    def __post_init__(self) -> None:
+        self.started = time.monotonic() - self.state.report.elapsed
 
-class _Import:
-    """One run: what is stored, and the report."""
-
-    def __init__(
-        self,
-        user_id: str,
-        provider: str,
-        connection_id: str | None,
-        default_status: ListingStatus | str | None,
-        report: ImportReport,
-    ) -> None:
-        keys.listing_keys(user_id, "any", provider, "any")
-        if connection_id is not None:
-            keys.mls_connection_keys(user_id, connection_id)
-        self.user_id = user_id
-        self.provider = provider
-        self.connection_id = connection_id
-        self.default_status = None if default_status is None else ListingStatus(default_status)
-        self.report = report
-        self.known: dict[str, list[_Known]] = {}
-        self.unreadable: dict[str, str] = {}
-
-    def remember(self) -> None:
-        """Take in what the user has of this provider."""
-        stored, cursor = Listing.objects.query(self.user_id, consistent=True), None
-        while True:
-            page = stored.page(1_000, cursor)
-            for listing in page:
-                data = listing.data
-                if data.mls_provider == self.provider and data.mls_id:
-                    self.known.setdefault(data.mls_id, []).append(_Known.of(listing.listing_id, data, dump(data)))
-            for row in page.unreadable:
-                self._block(row)
-            cursor = page.cursor
-            if cursor is None:
-                return
-
-    def _block(self, row: Unreadable) -> None:
-        """Say that a listing cannot be read, and remember it: a second one beside it would double it."""
-        warnings.warn(f"left out: {row.error}", UnreadableItemWarning, stacklevel=2)
-        data = row.row[schema.DATA].M if schema.DATA in row.row else None
-        provider, mls_id = ((data or {}).get(name) for name in ("mlsProvider", "mlsId"))
-        if provider is not None and self.provider == provider.S and mls_id is not None and mls_id.S:
-            self.unreadable[mls_id.S] = f"it is stored already, and cannot be read: {row.error}"
-
-    def take(self, record: Record) -> None:
-        """Import one record, and count what became of it."""
+    def go(self, found: list[Feed], at: _Workers) -> None:
+        """Work off all windows. An error of a source ends it when what came before is in the checkpoint."""
+        self.save()  # a file that cannot be written is known before anything is done
+        under_way: deque[tuple[int, _Window, Future[Done[list[Outcome]]]]] = deque()
         try:
-            if record.problem is not None:
-                self.report.reject(record, record.problem)
-            else:
-                self._upsert(self._mapped(record))
-        except SkippedRecordError as skipped:
-            self.report.skip(skipped.reason)
-        except _REJECTING as error:
-            self.report.reject(record, str(error))
-        except StoreError as error:
-            if error.code != "ValidationException":  # a listing that an update would make larger than an item may be
-                raise
-            self.report.reject(record, str(error))
+            for number, window in enumerate(self._windows(found)):
+                while under_way and (len(under_way) >= at.count or any(_clash(window, other) for _, other, _ in under_way)):
+                    self._settle(*under_way.popleft())
+                under_way.append((number, window, at.begin(number, window)))
+            while under_way:
+                self._settle(*under_way.popleft())
+        finally:  # whatever ends this early ends the windows that are under way, too
+            at.task.stop()
+            wait([future for _, _, future in under_way if not future.cancel()])
+        if self.failure is not None:
+            raise self.failure
+        self.state.finished = True
+        self.save()
 
-    def _mapped(self, record: Record) -> ListingData:
-        data = map_listing(record.fields, provider=self.provider, default_status=self.default_status)
-        if self.connection_id is not None:
-            data.mls_connection_id = self.connection_id
-        data.synced_at = datetime.now(UTC)
-        return data
+    def _windows(self, found: list[Feed]) -> Iterator[_Window]:
+        """Cut the sources into windows; what came before an error is a window too."""
+        window = _Window()
+        try:
+            for feed in found:
+                for step in feed.steps(self.state.marks.get(feed.name), Ledger(self.state.requests, self.save)):
+                    window.add(step)
+                    if window.is_full:
+                        yield window
+                        window = _Window()
+        except Exception as error:  # noqa: BLE001  it is raised when the windows under way are done
+            self.failure = error
+        yield window
 
-    def _upsert(self, data: ListingData) -> None:
-        wire = dump(data)
-        known = self._find(data)
-        if known is None and data.mls_id in self.unreadable:
-            raise InvalidRecordError("ListingKey", self.unreadable[data.mls_id])
-        if known is None:
-            self._create(data, wire)
-            return
-        modified = _instant(data.modification_timestamp)
-        if modified is not None and known.modified is not None and modified < known.modified:
-            raise SkippedRecordError("older than what is stored, by ModificationTimestamp")
-        changed = known.differences(wire)
-        if not changed:
-            self.report.unchanged += 1
-            return
-        if not self.report.dry_run:
-            self._update(known.listing_id, wire, changed)
-        self.report.updated += 1
-        known.take(data, changed)
+    def _settle(self, number: int, window: _Window, future: Future[Done[list[Outcome]]]) -> None:
+        """Take over what came of a window, when it is done."""
+        try:
+            outcomes = future.result().result
+        except MLSSocialError:
+            raise
+        except Exception as error:
+            raise ExecutorError(number, f"a window was not imported ({type(error).__name__}); import again to go on") from error
+        for record, outcome in zip(window.records, outcomes, strict=True):
+            self._take(record, outcome)
+            self.state.report.elapsed = time.monotonic() - self.started
+            if self.progress is not None:
+                self.progress(self.state.report)
+        self.state.marks |= window.marks
+        self.save()
 
-    def _find(self, data: ListingData) -> _Known | None:
-        """Find the stored listing; where several have one key, as the other application left some, the one with that number."""
-        found = self.known.get(data.mls_id or "", [])
-        return next((known for known in found if known.mls_number == data.mls_number), found[0] if found else None)
+    def save(self) -> None:
+        """Write the checkpoint."""
+        self.state.report.elapsed = time.monotonic() - self.started
+        if self.rejects is not None:
+            self.state.rejected = self.rejects.flush()
+        if self.file is not None:
+            self.file.write(msgspec.json.encode(self.state))
 
-    def _create(self, data: ListingData, wire: WireMap) -> None:
-        made = listing_id(self.provider, data.mls_id or "")
-        if not self.report.dry_run:
-            fields = data.model_dump(exclude_unset=True, exclude_none=True)  # null clears what is there, and here is nothing
-            said = {name: value for name, value in fields.items() if value != {}}
-            Listing.objects.create(self.user_id, made, ListingData.model_validate(said))
-        self.report.created += 1
-        self.known.setdefault(data.mls_id or "", []).append(_Known.of(made, data, wire))
+    def _take(self, record: Record, outcome: Outcome) -> None:
+        """Count what became of a record."""
+        report = self.state.report
+        match outcome.action:
+            case Action.CREATED:
+                report.created += 1
+            case Action.UPDATED:
+                report.updated += 1
+            case Action.UNCHANGED:
+                report.unchanged += 1
+            case Action.REMOVED | Action.MARKED:
+                report.removed += 1
+            case Action.SKIPPED:
+                report.skip(outcome.reason)
+            case Action.REJECTED:
+                report.reject(record, outcome.reason)
+                if self.rejects is not None:
+                    self.rejects.write(record, outcome.reason)
+        report.propagated += outcome.propagated
+        if outcome.photos is not None:
+            report.shorten(record, *outcome.photos)
+        if self.on_change is not None and outcome.action in _CHANGES:
+            self.on_change(_change(record, outcome))
 
-    def _update(self, known_id: str, wire: WireMap, changed: Mapping[Path, AttributeValue]) -> None:
-        """Change those paths and no others; Listing.objects.update() takes no field that the payload does not declare."""
-        sets = {**changed, ("syncedAt",): wire["syncedAt"]}
-        fields = frozenset(_OWNED[path] for path in changed)
-        writes.apply(prepare.update(schema.LISTING, (self.user_id, known_id), Changes(sets=sets, fields=fields)))
+
+def _clash(one: _Window, other: _Window) -> bool:
+    """Tell whether two windows have a listing in common: of its records the later one is to be written later."""
+    return not one.keys.isdisjoint(other.keys)
+
+
+def _change(record: Record, outcome: Outcome) -> ListingChange:
+    fields = {".".join(path): (_native(before), _native(after)) for path, (before, after) in outcome.fields.items()}
+    return ListingChange(outcome.action.value, outcome.listing_id, outcome.key, record.source, record.position, fields)
+
+
+def _native(value: AttributeValue | None) -> object:
+    return None if value is None else decode(value)

@@ -49,7 +49,7 @@ PLACELESS: Mapping[str, str] = {
     "comingsoon": "Coming Soon has no place among the four statuses",
     "hold": "Hold has no place among the four statuses",
     "incomplete": "Incomplete has no place among the four statuses",
-    "delete": "Delete asks for removal, which an import does not do",
+    "delete": "Delete asks for removal",
 }
 
 
@@ -187,8 +187,7 @@ def map_listing(record: Mapping[str, Any], *, provider: str, default_status: Lis
         InvalidRecordError: A value cannot be what its field says; *field* names it.
         InvalidKeyError: *provider* cannot go into a key.
     """
-    if pick(record, "ListingKey")[1] in (None, ABSENT):
-        raise SkippedRecordError("no ListingKey")
+    listing_key(record)
     status = _status(record, default_status)
     data = ListingData.model_validate({"status": status, "mls_provider": provider, **_read(FIELDS, record)})
     try:
@@ -200,21 +199,50 @@ def map_listing(record: Mapping[str, Any], *, provider: str, default_status: Lis
     return data
 
 
+def listing_key(record: Fields) -> str:
+    """Give a record's ListingKey, by which its listing is known; SkippedRecordError where it has none."""
+    key = first(text, "ListingKey")(record)
+    if key is None or key is ABSENT:
+        raise SkippedRecordError("no ListingKey")
+    return str(key)
+
+
+def is_removal(record: Fields) -> bool:
+    """Tell whether a record asks for its listing's removal: its status is Delete, or MlgCanView is false."""
+    if first(flag, "MlgCanView")(record) is False:
+        return True
+    name, value = pick(record, "StandardStatus", "MlsStatus")
+    return isinstance(value, str) and _spelled(name, value) == "delete"
+
+
+def map_removal(record: Fields) -> dict[str, Any]:
+    """Give what a record that asks for removal says of it, as fields of ListingData."""
+    return _read({name: FIELDS[name] for name in REMOVAL_FIELDS}, record)
+
+
+REMOVAL_FIELDS = ("standard_status", "mls_status", "modification_timestamp", "status_change_timestamp")
+
+
 def _read(readers: Mapping[str, Reader], fields: Fields) -> dict[str, Any]:
     return {name: value for name, read in readers.items() if (value := read(fields)) is not ABSENT}
 
 
 def _status(fields: Fields, default: ListingStatus | str | None) -> ListingStatus:
     if first(flag, "MlgCanView")(fields) is False:
-        raise SkippedRecordError("MlgCanView is false and asks for removal, which an import does not do")
+        raise SkippedRecordError("MlgCanView is false and asks for removal")
     name, value = pick(fields, "StandardStatus", "MlsStatus")
     if value is None or value is ABSENT:
         if default is None:
             raise SkippedRecordError("no StandardStatus and no MlsStatus; default_status can give one to a feed without")
         return ListingStatus(default)
-    spelled = "".join(converted(text, name, value).split()).casefold()
+    spelled = _spelled(name, value)
     if spelled in PLACELESS:
         raise SkippedRecordError(f"{name} {PLACELESS[spelled]}")
     if spelled not in STATUSES:
         raise SkippedRecordError(f"{name} {shown(value)} is none of RESO's eleven, and is not guessed at")
     return STATUSES[spelled]
+
+
+def _spelled(name: str, value: Any) -> str:
+    """Give a status without blanks and in lower case."""
+    return "".join(converted(text, name, value).split()).casefold()

@@ -1,8 +1,9 @@
 """
 A feed's file into records: RESO Web API pages, Spark bodies, arrays, single records and NDJSON, each also gzipped.
 
-Numbers stay the text that they are in the file, so that none is rounded, and none is expensive. Where records come one a line,
-lines are read one by one; anything else is read whole. Either is held to the settings ``max_file_bytes`` and ``max_input_*``.
+Numbers stay the text that they are in the file, so that none is rounded, and none is expensive. However long a feed is, no more
+of it is in memory than its largest line or record, and a megabyte; those are held to the settings ``max_file_bytes`` and
+``max_input_*``.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from mlssocial.exceptions import FeedError, clipped
 from mlssocial.jsontext import InputError, parse_each
 from mlssocial.settings import Settings, current
 
+from .streaming import WHOLE, Text, too_long
+
 STDIN = "-"
 """The path that stands for standard input."""
 
 _GZIP = b"\x1f\x8b"
+_SHOWN = 10_000
 _BLANKS = " \t\r\n\ufeff"
 
 
@@ -40,30 +44,36 @@ class Record:
         source: Where it came from: a path, or a stream's name.
         position: Its line where records come one a line, else its number in the source; both begin at 1.
         problem: Why it has no fields, where it is no record at all.
+        text: The line of such a one, where records come one a line; the beginning, if it is long.
     """
 
     fields: Mapping[str, Any]
     source: str = ""
     position: int = 0
     problem: str | None = None
+    text: str | None = None
 
 
-def read_records(source: str | os.PathLike[str] | BinaryIO) -> Iterator[Record]:
+def read_records(
+    source: str | os.PathLike[str] | BinaryIO, *, name: str | None = None, notes: dict[str, Any] | None = None
+) -> Iterator[Record]:
     """
     Read the records of a feed's file, as they are asked for.
 
     Args:
         source: A path, ``-`` for standard input, or a file that is open in binary mode; that one stays open.
+        name: What it is called in records and errors; its own name if None.
+        notes: Is given what pages say of themselves, such as ``@odata.nextLink``.
 
     Raises:
         FeedError: It cannot be opened, is damaged, is not JSON, passes a limit of the settings, or is a server's error answer.
             A single line that is broken or passes a limit, or a record that is no object, is none: it comes as a Record with a
             *problem*.
     """
-    name = _name(source)
+    name = name or _name(source)
     try:
         with _opened(source) as file:
-            yield from _records(file, name)
+            yield from _records(file, name, {} if notes is None else notes)
     except (OSError, EOFError, zlib.error) as error:
         raise FeedError(f"{name}: it cannot be read: {error}") from error
 
@@ -102,23 +112,27 @@ def _opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[BinaryIO]:
         yield raw
 
 
-def _records(file: BinaryIO, name: str) -> Iterator[Record]:
+def _records(file: BinaryIO, name: str, notes: dict[str, Any]) -> Iterator[Record]:
     count = 0
     for value, line, problem in _values(file, name, current()):
+        if isinstance(value, dict):
+            notes |= {noted: said for noted, said in value.items() if noted.startswith("@odata.")}
         for fields in [None] if problem else _unwrapped(value, name):
             count += 1
             position = line if line and _is_record(value) else count
             if isinstance(fields, dict):
                 yield Record(fields, name, position)
+            elif problem:
+                yield Record({}, name, position, problem.reason, value)
             else:
-                yield Record({}, name, position, problem.reason if problem else "a JSON object is needed")
+                yield Record({}, name, position, "a JSON object is needed")
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------------
 
 
 class _Value(NamedTuple):
-    """A JSON value of a file; the line, where every line is a value of its own; and what is wrong with that line."""
+    """A JSON value of a file; its line, where each has one of its own; what is wrong with a line, whose text is the value."""
 
     value: Any
     line: int | None = None
@@ -132,16 +146,18 @@ def _values(file: BinaryIO, name: str, limits: Settings) -> Iterator[_Value]:
     A first line that is JSON by itself means that each line is; so does one that no further line can mend, if the next is an
     object. Else the file is one text.
     """
-    numbered = _lines(file, limits.max_file_bytes)
+    first = min(WHOLE, limits.max_file_bytes)
+    numbered = _lines(file, first, limits.max_file_bytes)
     number, line = next(numbered, (1, b""))
+    if len(line) > first and not line.endswith(b"\n"):
+        yield from _text(Text(line, file, number, limits), name)
+        return
     found = _line(number, line, limits)
     if found and (broken := found[-1].problem):
         after, second = next(numbered, (0, b"")) if broken.at < len(_decoded(line)) else (0, b"")
         following = _line(after, second, limits)
         if not following or following[-1].problem or not isinstance(following[0].value, dict):
-            head = line + second
-            rest = file.read(max(0, limits.max_file_bytes + 1 - len(head)))
-            yield from _text(head + rest, number, name, limits)
+            yield from _text(Text(line + second, file, number, limits), name)
             return
         found += following
     yield from found
@@ -149,24 +165,23 @@ def _values(file: BinaryIO, name: str, limits: Settings) -> Iterator[_Value]:
         yield from _line(number, line, limits)
 
 
-def _lines(file: BinaryIO, most: int) -> Iterator[tuple[int, bytes]]:
-    """Give the lines that are not blank, with their numbers; of one that has more than *most* bytes, its beginning."""
+def _lines(file: BinaryIO, first: int, most: int) -> Iterator[tuple[int, bytes]]:
+    """Give the lines that are not blank, with their numbers; of one that has more bytes than it may have, its beginning."""
     number = 0
-    while line := file.readline(most + 1):
+    while line := file.readline((most if number else first) + 1):
         number += 1
         if line.strip():
             yield number, line
-        while len(line) > most and not line.endswith(b"\n"):
-            line = file.readline(most + 1)
+        while not line.endswith(b"\n") and (line := file.readline(most + 1)):
+            pass
 
 
-def _text(content: bytes, number: int, name: str, limits: Settings) -> Iterator[_Value]:
-    """Read the values of one text, which begins at that line."""
+def _text(text: Text, name: str) -> Iterator[_Value]:
+    """Read the values of one text."""
     try:
-        for value in parse_each(_decoded(_held(content, limits)), limits):
-            yield _Value(value)
+        yield from map(_Value, text.documents())
     except InputError as error:
-        raise FeedError(f"{name}: line {number + error.line - 1}: {error.reason}") from None
+        raise FeedError(f"{name}: line {text.line + error.line - 1}: {error.reason}") from None
 
 
 def _line(number: int, line: bytes, limits: Settings) -> list[_Value]:
@@ -176,14 +191,13 @@ def _line(number: int, line: bytes, limits: Settings) -> list[_Value]:
         for value in parse_each(_decoded(_held(line, limits)), limits):
             found.append(_Value(value, number))  # noqa: PERF401  what stands before a broken value is kept
     except InputError as error:
-        found.append(_Value(None, number, error))
+        found.append(_Value(_decoded(line[:_SHOWN]), number, error))
     return found
 
 
 def _held(content: bytes, limits: Settings) -> bytes:
     if len(content) > limits.max_file_bytes:
-        reason = f"more than {limits.max_file_bytes:,} bytes at once (max_file_bytes)"
-        raise InputError(reason, at=len(content))  # at its end: what follows a first line need not be looked for
+        raise InputError(too_long(limits), at=len(content))  # at its end: what follows a first line need not be looked for
     return content
 
 
