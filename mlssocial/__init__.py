@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .exceptions import ExecutorError as ExecutorError
     from .exceptions import FeedError as FeedError
     from .exceptions import InvalidCursorError as InvalidCursorError
+    from .exceptions import InvalidExportError as InvalidExportError
     from .exceptions import InvalidItemError as InvalidItemError
     from .exceptions import InvalidKeyError as InvalidKeyError
     from .exceptions import InvalidRecordError as InvalidRecordError
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from .exceptions import TransactionCanceledError as TransactionCanceledError
     from .exceptions import UnreadableItemWarning as UnreadableItemWarning
     from .exceptions import WrongEntityError as WrongEntityError
+    from .export import ExportReport as ExportReport
+    from .export import export_table as export_table
     from .managers import ALL_USERS as ALL_USERS
     from .managers import Refreshed as Refreshed
     from .models import Item as Item
@@ -62,6 +65,9 @@ if TYPE_CHECKING:
     from .models import check_table as check_table
     from .models import create_table as create_table
     from .propagation import Propagation as Propagation
+    from .restore import Conflict as Conflict
+    from .restore import RestoreReport as RestoreReport
+    from .restore import restore_table as restore_table
     from .results import Page as Page
     from .results import Results as Results
     from .rollups import MetricsRow as MetricsRow
@@ -83,14 +89,16 @@ _HOMES = {
         "SocialConnectionData SocialPostData"
     ),
     "exceptions": (
-        "BatchIncompleteError ConfigurationError DecryptionError ExecutorError FeedError InvalidCursorError InvalidItemError "
-        "InvalidKeyError InvalidRecordError ItemAlreadyExistsError ItemNotFoundError MLSSocialError "
+        "BatchIncompleteError ConfigurationError DecryptionError ExecutorError FeedError InvalidCursorError InvalidExportError "
+        "InvalidItemError InvalidKeyError InvalidRecordError ItemAlreadyExistsError ItemNotFoundError MLSSocialError "
         "OutcomeUnknownError PlaintextTokensWarning SkippedRecordError StaleItemError StoreError "
         "TransactionCanceledError UnreadableItemWarning WrongEntityError"
     ),
+    "export": "ExportReport export_table",
     "managers": "ALL_USERS Refreshed",
     "models": "Item Listing MLSConnection PerformanceMetrics SocialConnection SocialPost check_table create_table",
     "propagation": "Propagation",
+    "restore": "Conflict RestoreReport restore_table",
     "results": "Page Results",
     "rollups": "MetricsRow",
     "settings": "Settings configure",

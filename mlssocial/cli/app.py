@@ -27,6 +27,8 @@ COMMANDS = {
     "connections": ("queries", "List a user's connections to MLS feeds and platforms."),
     "show": ("show", "Show everything of a user, or one item whole."),
     "audit": ("audit", "Find items whose index keys are wrong, and repair them."),
+    "export": ("export", "Write the table's items into a folder."),
+    "restore": ("export", "Put the items of an export into the table."),
     "token-key": ("keys", "Print a new key to seal tokens with."),
     "iam-policy": ("iam", "Print the IAM policy of a role, with the least that it needs."),
     "shell": ("shell", "Open a Python prompt with the models at hand."),
