@@ -65,6 +65,11 @@ if TYPE_CHECKING:
     from .models import check_table as check_table
     from .models import create_table as create_table
     from .propagation import Propagation as Propagation
+    from .purge import PurgePlan as PurgePlan
+    from .purge import PurgeReport as PurgeReport
+    from .purge import PurgeScope as PurgeScope
+    from .purge import plan_purge as plan_purge
+    from .purge import purge_items as purge_items
     from .restore import Conflict as Conflict
     from .restore import RestoreReport as RestoreReport
     from .restore import restore_table as restore_table
@@ -98,6 +103,7 @@ _HOMES = {
     "managers": "ALL_USERS Refreshed",
     "models": "Item Listing MLSConnection PerformanceMetrics SocialConnection SocialPost check_table create_table",
     "propagation": "Propagation",
+    "purge": "PurgePlan PurgeReport PurgeScope plan_purge purge_items",
     "restore": "Conflict RestoreReport restore_table",
     "results": "Page Results",
     "rollups": "MetricsRow",

@@ -24,7 +24,7 @@ LAYERS = [
     {"managers"},
     {"propagation"},
     {"indexes", "attributes", "results", "table"},
-    {"atomic", "export", "restore"},
+    {"atomic", "export", "restore", "purge"},
     {"batch", "audit", "flat", "manifests"},
     {"scans"},
     {"segments"},

@@ -29,6 +29,7 @@ COMMANDS = {
     "audit": ("audit", "Find items whose index keys are wrong, and repair them."),
     "export": ("export", "Write the table's items into a folder."),
     "restore": ("export", "Put the items of an export into the table."),
+    "purge": ("purge", "Erase what came by a connection or an originating system, or a user's."),
     "token-key": ("keys", "Print a new key to seal tokens with."),
     "iam-policy": ("iam", "Print the IAM policy of a role, with the least that it needs."),
     "shell": ("shell", "Open a Python prompt with the models at hand."),
