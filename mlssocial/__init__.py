@@ -78,6 +78,8 @@ if TYPE_CHECKING:
     from .rollups import MetricsRow as MetricsRow
     from .settings import Settings as Settings
     from .settings import configure as configure
+    from .status import TableStatus as TableStatus
+    from .status import table_status as table_status
     from .tenants import UserManagers as UserManagers
     from .tenants import for_user as for_user
     from .tokens import Token as Token
@@ -108,6 +110,7 @@ _HOMES = {
     "results": "Page Results",
     "rollups": "MetricsRow",
     "settings": "Settings configure",
+    "status": "TableStatus table_status",
     "tenants": "UserManagers for_user",
     "tokens": "Token",
     "transactions": "Transaction transaction",

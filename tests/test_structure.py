@@ -18,7 +18,7 @@ LEAVES = {"cli", "local", "reso"}
 # Top to bottom: a module imports from the layers below its own, and from its own only where they stand on one line.
 LAYERS = [
     {"cli"},
-    {"reso", "streams", "iam"},
+    {"reso", "streams", "iam", "status"},
     {"transactions", "tenants"},
     {"models"},
     {"managers"},

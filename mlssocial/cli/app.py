@@ -27,6 +27,7 @@ COMMANDS = {
     "connections": ("queries", "List a user's connections to MLS feeds and platforms."),
     "show": ("show", "Show everything of a user, or one item whole."),
     "audit": ("audit", "Find items whose index keys are wrong, and repair them."),
+    "status": ("status", "Say how the table stands: items, queues, drift, tokens in clear text."),
     "export": ("export", "Write the table's items into a folder."),
     "restore": ("export", "Put the items of an export into the table."),
     "purge": ("purge", "Erase what came by a connection or an originating system, or a user's."),
