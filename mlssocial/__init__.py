@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .exceptions import ExecutorError as ExecutorError
     from .exceptions import FeedError as FeedError
     from .exceptions import InvalidCursorError as InvalidCursorError
+    from .exceptions import InvalidExportError as InvalidExportError
     from .exceptions import InvalidItemError as InvalidItemError
     from .exceptions import InvalidKeyError as InvalidKeyError
     from .exceptions import InvalidRecordError as InvalidRecordError
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from .exceptions import TransactionCanceledError as TransactionCanceledError
     from .exceptions import UnreadableItemWarning as UnreadableItemWarning
     from .exceptions import WrongEntityError as WrongEntityError
+    from .export import ExportReport as ExportReport
+    from .export import export_table as export_table
     from .managers import ALL_USERS as ALL_USERS
     from .managers import Refreshed as Refreshed
     from .models import Item as Item
@@ -62,14 +65,24 @@ if TYPE_CHECKING:
     from .models import check_table as check_table
     from .models import create_table as create_table
     from .propagation import Propagation as Propagation
+    from .purge import PurgePlan as PurgePlan
+    from .purge import PurgeReport as PurgeReport
+    from .purge import PurgeScope as PurgeScope
+    from .purge import plan_purge as plan_purge
+    from .purge import purge_items as purge_items
     from .reseal import ResealReport as ResealReport
     from .reseal import TokenFailure as TokenFailure
     from .reseal import reseal_tokens as reseal_tokens
+    from .restore import Conflict as Conflict
+    from .restore import RestoreReport as RestoreReport
+    from .restore import restore_table as restore_table
     from .results import Page as Page
     from .results import Results as Results
     from .rollups import MetricsRow as MetricsRow
     from .settings import Settings as Settings
     from .settings import configure as configure
+    from .status import TableStatus as TableStatus
+    from .status import table_status as table_status
     from .tenants import UserManagers as UserManagers
     from .tenants import for_user as for_user
     from .tokens import Token as Token
@@ -86,18 +99,22 @@ _HOMES = {
         "SocialConnectionData SocialPostData"
     ),
     "exceptions": (
-        "BatchIncompleteError ConfigurationError DecryptionError ExecutorError FeedError InvalidCursorError InvalidItemError "
-        "InvalidKeyError InvalidRecordError ItemAlreadyExistsError ItemNotFoundError MLSSocialError "
+        "BatchIncompleteError ConfigurationError DecryptionError ExecutorError FeedError InvalidCursorError InvalidExportError "
+        "InvalidItemError InvalidKeyError InvalidRecordError ItemAlreadyExistsError ItemNotFoundError MLSSocialError "
         "OutcomeUnknownError PlaintextTokensWarning SkippedRecordError StaleItemError StoreError "
         "TransactionCanceledError UnreadableItemWarning WrongEntityError"
     ),
+    "export": "ExportReport export_table",
     "managers": "ALL_USERS Refreshed",
     "models": "Item Listing MLSConnection PerformanceMetrics SocialConnection SocialPost check_table create_table",
     "propagation": "Propagation",
     "reseal": "ResealReport TokenFailure reseal_tokens",
+    "purge": "PurgePlan PurgeReport PurgeScope plan_purge purge_items",
+    "restore": "Conflict RestoreReport restore_table",
     "results": "Page Results",
     "rollups": "MetricsRow",
     "settings": "Settings configure",
+    "status": "TableStatus table_status",
     "tenants": "UserManagers for_user",
     "tokens": "Token",
     "transactions": "Transaction transaction",

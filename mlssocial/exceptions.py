@@ -18,6 +18,7 @@ Every error that leaves mlssocial.
       DecryptionError                     a sealed token cannot be opened                     .key_id
       StoreError                          DynamoDB, or the way to it, refused                 .code .request_id
       ExecutorError(RuntimeError)         a step of a bulk job was not run, or not to its end  .segment
+      InvalidExportError(ValueError)      an export's files are not what its manifest says    .path
       FeedError(ValueError)               an MLS feed cannot be read
         InvalidRecordError                one record of it has a value that cannot be         .field .reason
         SkippedRecordError                one record of it has no place among the listings    .reason
@@ -210,6 +211,19 @@ class ExecutorError(MLSSocialError, RuntimeError):
         super().__init__(f"segment {segment}: {reason}")
         self.segment = segment
         self.reason = reason
+
+
+class InvalidExportError(MLSSocialError, ValueError):
+    """
+    An export cannot be read, or its files are not what its manifest says. Nothing was written.
+
+    Attributes:
+        path: The file at fault.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
 
 
 class FeedError(MLSSocialError, ValueError):
