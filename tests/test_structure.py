@@ -121,7 +121,7 @@ def test_seeded_faults_have_their_place() -> None:
         assert tool["seeded"](seed)
 
 
-LOCKS = [path for path in (ROOT / "requirements.lock", *ROOT.glob("*/requirements.lock")) if path.exists()]
+LOCKS = [path for path in (ROOT / "requirements.lock", *ROOT.glob("[bt]*/*.lock")) if path.exists()]
 
 
 @pytest.mark.skipif(not LOCKS, reason="the locks are not there")
