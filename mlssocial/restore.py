@@ -25,7 +25,7 @@ from .connection import RefusedError
 from .exceptions import ConfigurationError, InvalidExportError, ItemAlreadyExistsError
 from .manifests import DYNAMODB_JSON, Manifest, read_manifest
 from .rawwrites import key_of, put, same
-from .schema import entity_type
+from .schema import entity_type, expired, now_millis
 from .wire import Row
 from .workers import Done, Position
 
@@ -198,7 +198,9 @@ class _Restore:
 
     def _compared(self, rows: list[Row]) -> list[str]:
         """Say what would become of items."""
-        there = {key_of(row): row for row in batch.read(map(key_of, rows), consistent=True)}
+        now = now_millis()
+        found = batch.read(map(key_of, rows), consistent=True)
+        there = {key_of(row): row for row in found if not expired(row, now)}  # what has expired is replaced
         return [self._met(row, there.get(key_of(row))) for row in rows]
 
     def _met(self, row: Row, there: Row | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import os
 import random
@@ -11,7 +10,6 @@ import sys
 import time
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -111,10 +109,9 @@ def test_killed_exports_go_on(tmp_path: Path) -> None:
     assert restore_table(folder).unchanged == 120
 
 
-@pytest.mark.usefixtures("table")
 class TestPurge:
     @pytest.fixture(autouse=True)
-    def feed(self) -> None:
+    def feed(self, table: str) -> None:  # noqa: ARG002  it comes first
         """Store a connection and a listing of it."""
         mlssocial.MLSConnection.objects.save("u1", "c1", FEED)
         listing("u1", "l1", "c1", "MRED")
@@ -156,12 +153,11 @@ def test_status() -> None:
     assert (document["items"]["SocialPost"], document["clear_tokens"]) == (2, 0)
 
 
-@pytest.mark.usefixtures("table")
 class TestPlot:
     PLOT = ("metrics", "--user", "u1", "--listing", "l1")
 
     @pytest.fixture(autouse=True)
-    def figures(self) -> None:
+    def figures(self, table: str) -> None:  # noqa: ARG002  it comes first
         """Store three days' figures on two platforms."""
         for number, views in enumerate((1, 0, 8)):
             PerformanceMetrics.objects.increment("u1", "l1", date(2024, 3, 1 + number), "facebook", views=views)
@@ -194,16 +190,12 @@ class TestPlot:
         run(*self.PLOT, "--output", "plot.pdf", code=2)
         assert run(*self.PLOT, "--plot", "--since", "2030-01-01").stdout == "no figures of l1 of u1 in that time\n"
         assert "cannot be written" in run(*self.PLOT, "--output", str(tmp_path / "no" / "plot.png"), code=1).stderr
-        imported = builtins.__import__
-
-        def without(name: str, *rest: Any) -> Any:
-            if name.startswith("matplotlib"):
-                raise ImportError(name)
-            return imported(name, *rest)
-
-        monkeypatch.setattr(builtins, "__import__", without)
+        for module in [name for name in sys.modules if name.startswith("matplotlib")] or ["matplotlib.dates"]:
+            monkeypatch.setitem(sys.modules, module, None)
         assert "pip install 'mlssocial[plot]'" in run(*self.PLOT, "--output", str(tmp_path / "p.png"), code=1).stderr
 
+
+class TestDrawing:
     @given(values=st.lists(st.integers(-5, 10**9), min_size=1, max_size=20))
     def test_blocks(self, values: list[int]) -> None:
         """Heights are in the order of the values, the greatest fills its column, and what is above zero can be seen."""

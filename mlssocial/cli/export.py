@@ -49,7 +49,7 @@ def export_command(
     executor: str | None,
 ) -> None:
     """
-    Write the table's items into FOLDER.
+    Write the table's items into a folder.
 
     In DynamoDB JSON, which 'mlssocial restore' and DynamoDB's own import from S3 take, every item of every application
     is there. Tokens are sealed: those that lie in clear text are sealed for it under the current key. An export that was
@@ -107,10 +107,11 @@ def restore_command(
     executor: str | None,
 ) -> None:
     """
-    Put the items of an export in FOLDER into the table, as they were.
+    Put the items of an export into the table.
 
-    First all its files are compared with their checksums. What stands in the table as it was exported costs no write, so that
-    restoring again is safe. Exit code 1 if another item stands under a key and --on-conflict is fail.
+    FOLDER is the export's, and items are put as they were. First all its files are compared with their checksums. What stands
+    in the table as it was exported costs no write, so that restoring again is safe. Exit code 1 if another item stands under
+    a key and --on-conflict is fail.
     """
     connect(options)
     if conflict == Conflict.OVERWRITE and not (dry_run or yes):

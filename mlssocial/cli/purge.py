@@ -41,11 +41,12 @@ def purge_command(
     segments: int,
 ) -> None:
     """
-    Erase what came by a connection or an originating system, or all of a user's.
+    Erase a feed or a user, and report what is gone.
 
-    With the listings go their posts, their figures, and the connection with its tokens; what belongs to other applications
-    stays. It says what it would delete, and with --execute asks for the scope to be typed and deletes. The report has counts,
-    times and the keys' SHA-256. Exit code 1 if something is left.
+    A feed is what came by a connection or from an originating system. With the listings go their posts, their figures, and
+    the connection with its tokens; what belongs to other applications stays. It says what it would delete, and with --execute
+    asks for the scope to be typed and deletes. The report has counts, times and the keys' SHA-256. Exit code 1 if something
+    is left.
     """
     scope = _scope(connection, originating_system, user)
     if execute and report is None:

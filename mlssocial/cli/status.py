@@ -29,10 +29,10 @@ def status_command(
     executor: str | None,
 ) -> None:
     """
-    Say how the table stands: items, queues, drift, tokens in clear text.
+    Say what the table holds, and what waits for somebody.
 
-    Reads the whole table once, at half a read unit for each 4 KB: 1 GB is 131,072 units. With --export the counts are those of
-    an export, and only the queues are read.
+    Items by entity, queues, drift, tokens in clear text. Reads the whole table once, at half a read unit for each 4 KB: 1 GB
+    is 131,072 units. With --export the counts are those of an export, and only the queues are read.
     """
     connect(options)
     with progress_bar("counting") as progress:
