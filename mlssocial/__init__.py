@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .exceptions import InvalidRecordError as InvalidRecordError
     from .exceptions import ItemAlreadyExistsError as ItemAlreadyExistsError
     from .exceptions import ItemNotFoundError as ItemNotFoundError
+    from .exceptions import MigrationLockedError as MigrationLockedError
     from .exceptions import MLSSocialError as MLSSocialError
     from .exceptions import OutcomeUnknownError as OutcomeUnknownError
     from .exceptions import PlaintextTokensWarning as PlaintextTokensWarning
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
     from .export import export_table as export_table
     from .managers import ALL_USERS as ALL_USERS
     from .managers import Refreshed as Refreshed
+    from .migrations import MigrationReport as MigrationReport
+    from .migrations import Migrations as Migrations
     from .models import Item as Item
     from .models import Listing as Listing
     from .models import MLSConnection as MLSConnection
@@ -88,6 +91,8 @@ if TYPE_CHECKING:
     from .tokens import Token as Token
     from .transactions import Transaction as Transaction
     from .transactions import transaction as transaction
+    from .transforms import DELETE as DELETE
+    from .upgrades import upgrade as upgrade
 
 _HOMES = {
     "audit": "AuditReport audit_table",
@@ -100,12 +105,13 @@ _HOMES = {
     ),
     "exceptions": (
         "BatchIncompleteError ConfigurationError DecryptionError ExecutorError FeedError InvalidCursorError InvalidExportError "
-        "InvalidItemError InvalidKeyError InvalidRecordError ItemAlreadyExistsError ItemNotFoundError MLSSocialError "
-        "OutcomeUnknownError PlaintextTokensWarning SkippedRecordError StaleItemError StoreError "
+        "InvalidItemError InvalidKeyError InvalidRecordError ItemAlreadyExistsError ItemNotFoundError MigrationLockedError "
+        "MLSSocialError OutcomeUnknownError PlaintextTokensWarning SkippedRecordError StaleItemError StoreError "
         "TransactionCanceledError UnreadableItemWarning WrongEntityError"
     ),
     "export": "ExportReport export_table",
     "managers": "ALL_USERS Refreshed",
+    "migrations": "MigrationReport Migrations",
     "models": "Item Listing MLSConnection PerformanceMetrics SocialConnection SocialPost check_table create_table",
     "propagation": "Propagation",
     "reseal": "ResealReport TokenFailure reseal_tokens",
@@ -118,6 +124,8 @@ _HOMES = {
     "tenants": "UserManagers for_user",
     "tokens": "Token",
     "transactions": "Transaction transaction",
+    "transforms": "DELETE",
+    "upgrades": "upgrade",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -36,6 +36,9 @@ MAX_NAME_BYTES = 64 * 1024 - 1
 
 _EXACT = Context(prec=400)
 
+upgrades: dict[type[Payload], Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""What reads an older shape of a payload's fields; see :mod:`upgrades`."""
+
 
 class CodecError(ValueError):
     """
@@ -55,7 +58,21 @@ class CodecError(ValueError):
 
 def load(payload_type: type[P], data: Mapping[str, AttributeValue]) -> P:
     """Make a payload of ``Data`` as it is stored; CodecError names what does not fit."""
-    return _validated(payload_type, {name: decode(value, (name,)) for name, value in data.items()})
+    return _validated(payload_type, upgraded(payload_type, {name: decode(value, (name,)) for name, value in data.items()}))
+
+
+def upgraded(payload_type: type[Payload], fields: dict[str, Any]) -> dict[str, Any]:
+    """Bring ``Data`` into the payload's shape, where one declares how it reads an older one; CodecError if that fails."""
+    upgrade = upgrades.get(payload_type)
+    if upgrade is None:
+        return fields
+    try:
+        made = upgrade(fields)
+    except Exception as error:
+        raise CodecError(f"its upgrade failed with {type(error).__name__}") from error  # a message might show a token
+    if not isinstance(made, dict):
+        raise CodecError(f"its upgrade gave a {type(made).__name__}, and not the fields")
+    return made
 
 
 def dump(payload: Payload) -> WireMap:

@@ -401,9 +401,24 @@ def _refuse(_: Any) -> Any:
 def compiled(payload: type[Payload]) -> Compiled:
     """Give what is compiled of a payload; of one that only pydantic can read, functions that refuse all."""
     try:
-        return compile_payload(payload)
+        made = compile_payload(payload)
     except (OwnRulesError, TypeError):
         return Compiled(_refuse, _refuse, _refuse, None)
+    return made if payload not in codec.upgrades else Compiled(_of_today(payload, made), _refuse, made.write, None)
+
+
+def _of_today(payload: type[Payload], made: Compiled) -> Callable[[Any], Any]:
+    """Give a loader that leaves what is of an older shape to the codec, which upgrades it."""
+
+    def load(data: Row) -> Any:
+        stored = plain_row(data)
+        fields = {name: codec.decode(value, (name,)) for name, value in stored.items()}
+        before = {name: codec.decode(value, (name,)) for name, value in stored.items()}
+        if codec.upgraded(payload, fields) != before:
+            raise SurpriseError
+        return made.load(data)
+
+    return load
 
 
 _SURPRISES = (SurpriseError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError)

@@ -17,6 +17,7 @@ Every error that leaves mlssocial.
       OutcomeUnknownError                 nobody can tell whether a write was applied         .operation
       DecryptionError                     a sealed token cannot be opened                     .key_id
       StoreError                          DynamoDB, or the way to it, refused                 .code .request_id
+      MigrationLockedError                another run of migrations has the lock              .until
       ExecutorError(RuntimeError)         a step of a bulk job was not run, or not to its end  .segment
       InvalidExportError(ValueError)      an export's files are not what its manifest says    .path
       FeedError(ValueError)               an MLS feed cannot be read
@@ -197,6 +198,20 @@ class StoreError(MLSSocialError):
         super().__init__(message)
         self.code = code
         self.request_id = request_id
+
+
+class MigrationLockedError(MLSSocialError):
+    """
+    Another run of migrations has the lock, or has taken it from this one.
+
+    Attributes:
+        until: When its lease ends unless it is renewed, in epoch milliseconds; None where nobody can tell.
+    """
+
+    def __init__(self, reason: str, *, until: int | None = None) -> None:
+        super().__init__(f"migrations: {reason}")
+        self.reason = reason
+        self.until = until
 
 
 class ExecutorError(MLSSocialError, RuntimeError):

@@ -27,6 +27,7 @@ COMMANDS = {
     "connections": ("queries", "List a user's connections to MLS feeds and platforms."),
     "show": ("show", "Show everything of a user, or one item whole."),
     "audit": ("audit", "Find items whose index keys are wrong, and repair them."),
+    "migrations": ("migrations", "Change the shape of the table's items while it is in use."),
     "encrypt-tokens": ("reseal", "Seal the tokens that lie in clear text."),
     "rotate-keys": ("reseal", "Seal every token anew that is not under the current key."),
     "status": ("status", "Say what the table holds, and what waits for somebody."),
