@@ -19,7 +19,7 @@ from mlssocial.settings import current
 from .conftest import put_raw
 from .test_migrations import UPPER, data_of, old, write
 
-HOW_TO = Path(__file__).parents[1] / "docs" / "how-to-migrate.md"
+HOW_TO = Path(__file__).parents[1] / "docs" / "how-to" / "migrate.md"
 
 
 @pytest.fixture
