@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from .audit import AuditReport as AuditReport
     from .audit import audit_table as audit_table
     from .batch import BatchResult as BatchResult
-    from .crypto import DataKey as DataKey
     from .crypto import KeyProvider as KeyProvider
     from .crypto import new_token_key as new_token_key
     from .drift import Finding as Finding
@@ -88,6 +87,7 @@ if TYPE_CHECKING:
     from .status import table_status as table_status
     from .tenants import UserManagers as UserManagers
     from .tenants import for_user as for_user
+    from .tokens import DataKey as DataKey
     from .tokens import Token as Token
     from .transactions import Transaction as Transaction
     from .transactions import transaction as transaction
@@ -98,7 +98,7 @@ _HOMES = {
     "audit": "AuditReport audit_table",
     "drift": "Finding",
     "batch": "BatchResult",
-    "crypto": "DataKey KeyProvider new_token_key",
+    "crypto": "KeyProvider new_token_key",
     "entities": (
         "Address ListingData ListingStatus MLSConnectionData PerformanceMetricsData Photo Platform PlatformMetrics PostStatus "
         "SocialConnectionData SocialPostData"
@@ -122,7 +122,7 @@ _HOMES = {
     "settings": "Settings configure",
     "status": "TableStatus table_status",
     "tenants": "UserManagers for_user",
-    "tokens": "Token",
+    "tokens": "DataKey Token",
     "transactions": "Transaction transaction",
     "transforms": "DELETE",
     "upgrades": "upgrade",

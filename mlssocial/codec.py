@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from .entities import EPOCH, MILLISECOND, Payload, check_number, check_whole, explained, parse_number
 from .exceptions import clipped
+from .masked import MaskedText
 from .tokens import STORED, Token
 
 if TYPE_CHECKING:
@@ -253,7 +254,8 @@ def _encode_scalar(value: Any) -> AttributeValue:
     if isinstance(value, Token):
         if value.stored is None:
             raise ValueError("a token is written through the managers, which seal it")
-        return {"S": _text(value.stored)}
+        text = _text(value.stored)
+        return {"S": text if value.sealed else MaskedText(text)}
     if isinstance(value, bytes | bytearray):
         return {"B": bytes(value)}
     if isinstance(value, set | frozenset):

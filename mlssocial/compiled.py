@@ -25,7 +25,7 @@ from .codec import WireMap, wire_name
 from .entities import AnyPlatform, Day, Flag, Moment, Number, Payload, Platform, Whole
 from .scalars import SurpriseError, quote
 from .tokens import Token
-from .wire import AttributeValue, Row, decode_row, plain, plain_row
+from .wire import AttributeValue, Hiding, Row, decode_row, plain, plain_row, to_json
 
 P = TypeVar("P", bound=Payload)
 
@@ -193,7 +193,7 @@ class _Compiler:
 def _struct(name: str, fields: Mapping[str, Any]) -> Any:
     """Make a type for a strict decoder: these fields, any of which may be missing, and no others."""
     members = [(field, type_ | None, None) for field, type_ in fields.items()]
-    return msgspec.defstruct(name, members, gc=False, omit_defaults=True, forbid_unknown_fields=True)
+    return msgspec.defstruct(name, members, bases=(Hiding,), gc=False, omit_defaults=True, forbid_unknown_fields=True)
 
 
 def _value(kind: _Kind) -> Any:
@@ -439,7 +439,7 @@ def write(payload: Payload) -> bytes:
     try:
         return f"{{{compiled(type(payload)).write(payload)}}}".encode()
     except _SURPRISES:
-        return msgspec.json.encode(codec.dump(payload))
+        return to_json(codec.dump(payload))
 
 
 def dump(payload: Payload) -> WireMap:

@@ -25,7 +25,7 @@ from .manifests import CSV, DATA_FOLDER, DYNAMODB_JSON, MANIFEST, DataFile, Mani
 from .scans import Page, Scan, ScanReport, check
 from .schema import DATA, ENTITIES, PK, SK, Entity, entity_type
 from .settings import table_settings
-from .tokens import MASK, is_sealed
+from .tokens import MASK, Secret, is_sealed
 from .wire import AttributeValue, Row
 from .workers import Done, Position
 
@@ -304,4 +304,4 @@ class _Row:
                 f"{place.attribute} of {place.pk} / {place.sk} lies in clear text, and {reason}: configure(token_keys=...), or "
                 "reveal it (--reveal) and keep the export as you keep passwords"
             )
-        return AttributeValue(S=place.seal(value.S)), SEALED_FOR_EXPORT
+        return AttributeValue(S=place.seal(Secret(value.S))), SEALED_FOR_EXPORT

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.awsrequest import AWSResponse
 
 from .exceptions import ConfigurationError
+from .masked import MaskedBytes
 from .settings import LOCAL_PREFIX
 
 if TYPE_CHECKING:
@@ -379,9 +380,9 @@ def _respond(engine: _MiniStack | _File, request: AWSPreparedRequest) -> AWSResp
 
 
 def _bytes(value: Any) -> bytes:
-    """Give a header or a body as bytes; botocore has them as bytes, as a string or as a file."""
+    """Give a header or a body as bytes that are not shown; botocore has them as bytes, as a string or as a file."""
     value = value.read() if hasattr(value, "read") else value
-    return value.encode() if isinstance(value, str) else bytes(value)
+    return MaskedBytes(value.encode() if isinstance(value, str) else value)
 
 
 def _refusal(status: int, code: str, message: str) -> Answer:

@@ -20,6 +20,7 @@ from mlssocial import Migrations, audit_table, keys, reseal_tokens
 from mlssocial.connection import store
 from mlssocial.crypto import Place
 from mlssocial.settings import current
+from mlssocial.tokens import Secret
 
 from .conftest import ENDPOINT, Tally, put_raw
 from .test_audit import drifted, status_of
@@ -116,7 +117,8 @@ def test_a_rotation(path: Path, tally: Tally, soak: bool) -> None:
     use("k1")
     users = [(f"USER#u{number}", "SOCIAL#X" if number % 3 else "MLS_CONNECTION#c") for number in range(ITEMS)]
     for number, key in enumerate(users):
-        put_raw(connection(key, accessToken=f"a{number}", refreshToken=Place.of(key, "refreshToken").seal(f"r{number}")))
+        sealed = Place.of(key, "refreshToken").seal(Secret(f"r{number}"))
+        put_raw(connection(key, accessToken=f"a{number}", refreshToken=sealed))
     use("k2", "k1")
     amid, moments = 0, random.Random(7)  # noqa: S311
     while amid < (40 if soak else 6):

@@ -13,6 +13,7 @@ import mlssocial
 from mlssocial import codec
 from mlssocial.crypto import Place
 from mlssocial.schema import SOCIAL_CONNECTION
+from mlssocial.tokens import Secret
 from mlssocial.transforms import DELETE, Fate, Transformer, view
 from mlssocial.wire import plain_row, row_of
 
@@ -126,7 +127,7 @@ class TestSecrets:
         """Wherever a transform puts a token, no line of what changes shows it."""
         token = f"~{letters}"  # a field may have the name of any letters
         key = ("USER#u1", "SOCIAL#LINKEDIN")
-        lies = Place.of(key, "accessToken").seal(token) if sealed else token
+        lies = Place.of(key, "accessToken").seal(Secret(token)) if sealed else token
         stored = connection(accessToken=lies, platformUsername="ann")
 
         def transform(item: dict[str, Any]) -> dict[str, Any]:

@@ -105,7 +105,7 @@ SEEDS = (
         "failed = False",
         (FAULTS,),
     ),
-    Seed("checksums are not looked at", "components.py", "checksum != str(crc32(body))", "False", (FAULTS,)),
+    Seed("checksums are not looked at", "components.py", "checksum != str(crc32(answer.content))", "False", (FAULTS,)),
     Seed("request ids are not looked at", "components.py", "if request_id is None:", "if False:", (FAULTS,)),
     Seed(
         "what a batch left unprocessed is dropped",
