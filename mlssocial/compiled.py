@@ -444,7 +444,8 @@ def write(payload: Payload) -> bytes:
 
 def dump(payload: Payload) -> WireMap:
     """Make ``Data`` of a payload; CodecError as :func:`write`."""
-    return plain_row(decode_row(write(payload)))
+    data: WireMap = msgspec.json.decode(write(payload))
+    return data
 
 
 @cache

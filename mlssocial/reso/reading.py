@@ -115,7 +115,7 @@ def _opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[BinaryIO]:
 def _records(file: BinaryIO, name: str, notes: dict[str, Any]) -> Iterator[Record]:
     count = 0
     for value, line, problem in _values(file, name, current()):
-        if isinstance(value, dict):
+        if isinstance(value, dict) and _wrapped(value):
             notes |= {noted: said for noted, said in value.items() if noted.startswith("@odata.")}
         for fields in [None] if problem else _unwrapped(value, name):
             count += 1

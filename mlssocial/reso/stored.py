@@ -16,6 +16,8 @@ from threading import Lock
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
+
 from mlssocial import batch, keys, schema
 from mlssocial.changes import Path
 from mlssocial.codec import AttributeValue, WireMap
@@ -135,7 +137,7 @@ def known(row: Row, provider: str, key: str) -> Known:
     if data.mls_provider != provider or data.mls_id != key:
         reason = "it exists already, and is the listing of another provider or ListingKey; delete it, or give it another id"
         found.problem = InvalidItemError("import Listing", (pk, sk), reason)
-    found.data = plain_row(row[schema.DATA].M or {})
+    found.data = msgspec.to_builtins(row[schema.DATA].M, builtin_types=(bytes,))
     found.values = {path: value for path in OWNED if (value := at(found.data, path)) is not None and value != _NULL}
     found.provider, found.number, found.modified = data.mls_provider, data.mls_number, instant(data.modification_timestamp)
     return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,10 +18,12 @@ from functools import partial
 from threading import Lock
 from typing import Any, TypeVar
 
+import msgspec
+
 from mlssocial import keys, prepare, schema, writes
 from mlssocial.changes import Changes, Path
-from mlssocial.codec import AttributeValue, CodecError, WireMap, epoch_millis
-from mlssocial.compiled import dump
+from mlssocial.codec import MAX_ITEM_BYTES, AttributeValue, CodecError, WireMap, epoch_millis
+from mlssocial.compiled import dump, write
 from mlssocial.entities import ListingData, ListingStatus
 from mlssocial.exceptions import (
     InvalidItemError,
@@ -43,7 +46,7 @@ from mlssocial.results import Results
 from mlssocial.wire import Row
 from mlssocial.workers import stopping
 
-from .fitting import how_many, merged, room
+from .fitting import RESERVE, how_many, merged, room
 from .mapping import is_removal, listing_key, map_listing, map_removal
 from .reading import Record
 from .stored import MARK, OWNED, Known, Shelf, at, imagined, instant, listing_id
@@ -68,6 +71,8 @@ _THROTTLED = frozenset(
         "TransactionConflict",
     }
 )
+_Now = Known | Row | None
+"""A listing as a record has left it."""
 _MOVED = (StaleItemError, ItemNotFoundError, ItemAlreadyExistsError, OutcomeUnknownError)
 """Errors of a write that a new look at the item settles: each is conditional, so that none is applied twice."""
 
@@ -86,11 +91,18 @@ _REJECTING = (
 
 @dataclass(slots=True)
 class _Given:
-    """A record on its way: *wire* is Data as the feed has it, of one that asks for removal its status and times only."""
+    """
+    A record on its way.
+
+    Attributes:
+        wire: Data as the feed has it; of a record that asks for removal its status and times only.
+        size: Bytes of that as JSON, which are no fewer than DynamoDB counts.
+    """
 
     key: str
     data: ListingData
     wire: WireMap
+    size: int
     removal: bool = False
     propagated: bool = False
     photos: tuple[int, int] | None = None
@@ -114,9 +126,9 @@ class Upserts:
     def work(self, records: Iterable[Record]) -> list[Outcome]:
         """Import some records, and say what became of each; an error of the store ends it."""
         given = [self._given(record) for record in records]
-        wanted = dict.fromkeys(one.key for one in given if isinstance(one, _Given))
+        wanted = Counter(one.key for one in given if isinstance(one, _Given))
         stored = self._patiently(lambda: self._shelf.read(wanted)) if wanted else {}
-        return [self._outcome(one, stored) if isinstance(one, _Given) else one for one in given]
+        return [self._outcome(one, stored, again=wanted[one.key] > 1) if isinstance(one, _Given) else one for one in given]
 
     def _given(self, record: Record) -> _Given | Outcome:
         try:
@@ -127,21 +139,22 @@ class Upserts:
                 said = {"mls_id": key, "mls_provider": self.target.provider, "status": ListingStatus.EXPIRED}
                 data = ListingData.model_validate(said | map_removal(record.fields))
                 wire = {name: value for name, value in dump(data).items() if name not in {"mlsId", "mlsProvider"}}
-                return _Given(key, data, wire, removal=True)
+                return _Given(key, data, wire, 0, removal=True)
             data = map_listing(record.fields, provider=self.target.provider, default_status=self.target.default_status)
             if self.target.connection_id is not None:
                 data.mls_connection_id = self.target.connection_id
-            return _Given(key, data, dump(data))
+            content = write(data)
+            return _Given(key, data, msgspec.json.decode(content), len(content))
         except SkippedRecordError as skipped:
             return Outcome(Action.SKIPPED, reason=skipped.reason)
         except _REJECTING as error:
             return Outcome(Action.REJECTED, reason=str(error))
 
-    def _outcome(self, given: _Given, stored: dict[str, list[Known]]) -> Outcome:
+    def _outcome(self, given: _Given, stored: dict[str, list[Known]], *, again: bool) -> Outcome:
         if stopping():
             return Outcome(Action.SKIPPED, reason="the import has ended")  # which nobody looks at
         try:
-            outcome = self._patiently(partial(self._settled, given, stored))
+            outcome = self._patiently(partial(self._settled, given, stored, again=again))
         except SkippedRecordError as skipped:
             return Outcome(Action.SKIPPED, key=given.key, reason=skipped.reason)
         except _REJECTING as error:
@@ -167,8 +180,12 @@ class Upserts:
 
     # --- One record --------------------------------------------------------------------------------------------------
 
-    def _settled(self, given: _Given, stored: dict[str, list[Known]]) -> Outcome:
-        """Bring a record to its listing; one that others write meanwhile is looked at again."""
+    def _settled(self, given: _Given, stored: dict[str, list[Known]], *, again: bool) -> Outcome:
+        """
+        Bring a record to its listing; one that others write meanwhile is looked at again.
+
+        *again* says that other records of the listing follow, which have to know what it is by then.
+        """
         shelf = stored.setdefault(given.key, [])
         for attempt in range(_ATTEMPTS):
             found = self._find(given, shelf)
@@ -179,7 +196,8 @@ class Upserts:
                     raise
                 _replace(shelf, found, self._reread(given, found))
             else:
-                _replace(shelf, found, now)
+                if again:
+                    _replace(shelf, found, self._shelf.look(now, given.key) if isinstance(now, dict) else now)
                 return outcome
         raise AssertionError  # the last attempt returns or raises
 
@@ -209,7 +227,7 @@ class Upserts:
         one = listing_id(self.target.provider, given.key) if found is None else found.listing_id
         return self._shelf.reread(one, given.key)
 
-    def _upserted(self, given: _Given, found: Known | None) -> tuple[Outcome, Known | None]:
+    def _upserted(self, given: _Given, found: Known | None) -> tuple[Outcome, _Now]:
         if found is None:
             return self._created(given)
         changed = self._changed(given, found)
@@ -222,19 +240,19 @@ class Upserts:
             found = self._propagated(given, found, given.data.status)
             changed = self._changed(given, found)
         removes = frozenset({(MARK,)} if MARK in found.data else ())
-        return outcome, self._shelf.look(self._update(found, changed, removes), given.key)
+        return outcome, self._update(found, changed, removes)
 
-    def _created(self, given: _Given) -> tuple[Outcome, Known | None]:
+    def _created(self, given: _Given) -> tuple[Outcome, _Now]:
         made = listing_id(self.target.provider, given.key)
         said = _without_nothing(given.wire) | {"syncedAt": _now()}  # null clears what is there, and here is nothing
-        if "photos" in said:
+        if "photos" in said and given.size > MAX_ITEM_BYTES - RESERVE:
             said["photos"] = given.keep(said["photos"]["L"], room(said, {}))
         if self.target.dry_run:
             return self._imagine(given, None, said, made)
         prepared = prepare.create(schema.LISTING, (self.target.user_id, made), schema.LISTING.content(said))
-        return Outcome(Action.CREATED, made), self._shelf.look(writes.apply(prepared), given.key)
+        return Outcome(Action.CREATED, made), writes.apply(prepared)
 
-    def _removed(self, given: _Given, found: Known | None) -> tuple[Outcome, Known | None]:
+    def _removed(self, given: _Given, found: Known | None) -> tuple[Outcome, _Now]:
         if found is None:
             raise SkippedRecordError("the feed asks for removal of a listing that is not stored")
         marks = self.target.removals == "mark"
@@ -250,11 +268,9 @@ class Upserts:
             writes.delete(schema.LISTING, (self.target.user_id, found.listing_id), seen=found.row)
             return outcome, None
         changed = found.differences(given.wire) | {(MARK,): found.data.get(MARK) or _now()}
-        return outcome, self._shelf.look(self._update(found, changed, frozenset()), given.key)
+        return outcome, self._update(found, changed, frozenset())
 
-    def _imagine(
-        self, given: _Given, found: Known | None, changed: Mapping[Any, Any], made: str = ""
-    ) -> tuple[Outcome, Known | None]:
+    def _imagine(self, given: _Given, found: Known | None, changed: Mapping[Any, Any], made: str = "") -> tuple[Outcome, _Now]:
         """Say what a dry run would do, and remember what it would leave, for the next record of the same listing."""
         one = made if found is None else found.listing_id
         gone = given.removal and self.target.removals == "delete"

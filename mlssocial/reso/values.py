@@ -23,8 +23,6 @@ Reader = Callable[[Fields], Any]
 ABSENT: Final[Any] = object()
 """The feed says nothing about a field: it is not there, or empty, or masked."""
 
-# Spark masks what a key may not see with asterisks.
-_NOTHING = re.compile(r"\s*|\s*\*{3,}\s*")
 _DAY = re.compile(r"(\d{4}-\d\d-\d\d)([T ].*)?", re.ASCII)
 _FLAGS = {"true": True, "yes": True, "y": True, "1": True, "false": False, "no": False, "n": False, "0": False}
 
@@ -189,7 +187,11 @@ def _entries(value: Any) -> list[str]:
 
 
 def _is_nothing(value: Any) -> bool:
-    return isinstance(value, str) and _NOTHING.fullmatch(value) is not None
+    """Tell whether a text is blank, or the asterisks with which Spark masks what a key may not see."""
+    if not isinstance(value, str):
+        return False
+    shown = value.strip()
+    return not shown or (len(shown) > 2 and shown[0] == "*" and not shown.strip("*"))
 
 
 def _letters(value: str) -> str:
