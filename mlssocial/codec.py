@@ -99,9 +99,10 @@ def explain(error: ValidationError) -> CodecError:
 
 def check_bounds(value: Any, path: tuple[str, ...] = ()) -> None:
     """
-    Refuse a value that no item can hold, by its levels and the number of its entries, before more work is put into it.
+    Refuse a value that no item can hold, by its levels and its entries, before more work is put into it.
 
-    It looks at no more entries than an item has bytes, however many there are. CodecError names the field.
+    An entry is taken for what it has in an item at the least: a byte in a list or set, two in a map, and three more where it is
+    a list or a map. So no more than an item's worth is looked at, however much there is. CodecError names the field.
     """
     left, level = MAX_ITEM_BYTES, iter((value,))
     for _ in range(MAX_NESTING):
@@ -109,9 +110,12 @@ def check_bounds(value: Any, path: tuple[str, ...] = ()) -> None:
         for entry in level:
             if isinstance(entry, int):
                 _named(check_whole, entry, path)
-            elif entries := _entries(entry):
-                left -= len(entries)
-                inside.append(entries)
+            elif isinstance(entry, list | tuple | set | frozenset):
+                left -= len(entry) + (0 if isinstance(entry, set | frozenset) else 3)
+                inside.append(entry)
+            elif isinstance(entry, dict | BaseModel):
+                inside.append((entry if isinstance(entry, dict) else _set_fields(entry)).values())
+                left -= 3 + 2 * len(inside[-1])
             if left < 0:
                 reason = f"more entries than the {MAX_ITEM_BYTES:,} bytes of DynamoDB's items can hold"
                 raise CodecError(f"{dotted(path)}: {reason}", (dotted(path),))
@@ -119,15 +123,6 @@ def check_bounds(value: Any, path: tuple[str, ...] = ()) -> None:
             return
         level = chain.from_iterable(inside)
     raise _too_deep(path)
-
-
-def _entries(value: Any) -> Collection[Any]:
-    """Give what stands in a list, a map or a model."""
-    if isinstance(value, dict):
-        return value.values()
-    if isinstance(value, list | tuple | set | frozenset):
-        return value
-    return _set_fields(value).values() if isinstance(value, BaseModel) else ()
 
 
 def _set_fields(model: BaseModel) -> dict[str, Any]:

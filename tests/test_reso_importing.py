@@ -147,6 +147,12 @@ class TestCreate:
         assert counts(report) == (1, 0, 0, 0, 1)
         assert "the largest field is description" in report.rejected[0].reason
 
+    def test_too_many(self) -> None:
+        """A listing with more photos than an item has room for is rejected as well."""
+        report = load(house(Media=[{"MediaURL": "u"}] * 103_000), house(ListingKey="K2"))
+        assert counts(report) == (1, 0, 0, 0, 1)
+        assert "photos: more entries than" in report.rejected[0].reason
+
 
 @pytest.mark.usefixtures("table")
 class TestUpdate:
