@@ -71,7 +71,10 @@ class DataParser(JSONParser):  # type: ignore[misc]
         response["body"] = MaskedBytes(answer.content)  # which botocore logs as it is shown
         if answer.status_code < 300 and is_data_operation(operation):
             return read_answer(operation, answer)
-        return read_other(super().parse, answer, response | {"headers": headers}, shape)
+        parsed = read_other(super().parse, answer, response | {"headers": headers}, shape)
+        if isinstance(parsed, dict):
+            take_rows(parsed)
+        return parsed
 
 
 class InvalidAnswerError(HTTPClientError):  # type: ignore[misc]
@@ -107,12 +110,17 @@ def check_shown(request: dict[str, Any], answer: dict[str, Any]) -> None:
 
 
 def check_refusal(request: dict[str, Any], refusal: dict[str, Any]) -> None:
-    """Make rows of the items that a refusal shows; InvalidAnswerError where they are none, or other items than asked for."""
+    """InvalidAnswerError where a refusal shows what are no items, or others than asked for."""
+    take_rows(refusal)  # of somebody's hook, which answers past the parser
+    check_shown(request, refusal)
+
+
+def take_rows(refusal: dict[str, Any]) -> None:
+    """Make rows of the items that a refusal shows; InvalidAnswerError where they are none."""
     items = [shown for shown in (refusal, *refusal.get("CancellationReasons", ())) if shown.get("Item") is not None]
     unfit = [shown for shown in items if not _take_row(shown)]  # none is left as it came, where a traceback would show it
     if unfit:
         raise InvalidAnswerError(reason="the item that it shows cannot be read")
-    check_shown(request, refusal)
 
 
 def _take_row(shown: dict[str, Any]) -> bool:
@@ -261,10 +269,23 @@ class _HTTPSPool(AWSHTTPSConnectionPool):  # type: ignore[misc]
     ConnectionCls = _HTTPSConnection
 
 
+def _masking(send: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Let what botocore's way of sending gives be shown by nobody who looks at it on its way, and fails there."""
+
+    def sent(request: Any) -> Any:
+        response = send(request)
+        response._content = MaskedBytes(response.content)  # noqa: SLF001
+        return response
+
+    return sent
+
+
 def install(client: Any) -> None:
     """Put the pieces into a client that botocore has no component for."""
     client._serializer = Serializer(client._serializer)  # noqa: SLF001
     client._user_agent_creator = Agent(client._user_agent_creator)  # noqa: SLF001
     if client._ruleset_resolver is not None:  # noqa: SLF001
         client._ruleset_resolver = Endpoints(client._ruleset_resolver, client._request_signer)  # noqa: SLF001
-    client._endpoint.http_session._pool_classes_by_scheme |= {"http": _HTTPPool, "https": _HTTPSPool}  # noqa: SLF001
+    session = client._endpoint.http_session  # noqa: SLF001
+    session._pool_classes_by_scheme |= {"http": _HTTPPool, "https": _HTTPSPool}  # noqa: SLF001
+    session.send = _masking(session.send)

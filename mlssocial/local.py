@@ -376,7 +376,9 @@ def _respond(engine: _MiniStack | _File, request: AWSPreparedRequest) -> AWSResp
         "x-amz-crc32": str(zlib.crc32(body)),
         "x-amzn-RequestId": str(uuid.uuid4()),
     }
-    return AWSResponse(request.url, status, headers, _Raw(body))
+    response = AWSResponse(request.url, status, headers, _Raw(body))
+    response._content = MaskedBytes(body)  # noqa: SLF001  botocore has no other way to say what was read already
+    return response
 
 
 def _bytes(value: Any) -> bytes:
