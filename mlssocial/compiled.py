@@ -444,8 +444,7 @@ def write(payload: Payload) -> bytes:
 
 def dump(payload: Payload) -> WireMap:
     """Make ``Data`` of a payload; CodecError as :func:`write`."""
-    data: WireMap = msgspec.json.decode(write(payload))
-    return data
+    return plain_row(decode_row(write(payload)))
 
 
 @cache
