@@ -205,6 +205,7 @@ def _finish(folder: Path, format: str, report: ExportReport) -> None:  # noqa: A
     files = []
     for _, part in sorted(report.parts.items()):
         path = folder / part.name
+        manifests.append(folder, part, b"", 0)  # a segment whose last page was empty has not cut it off yet
         files.append(DataFile(part.name, part.items, part.size, manifests.digest(path)))
     table = table_settings().table_name
     Manifest(format, table, report.began, _now(), report.items, report.tokens, files).write(folder)

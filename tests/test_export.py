@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ReadTimeoutError
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import mlssocial
@@ -228,6 +228,7 @@ class TestFiles:
 @pytest.mark.usefixtures("table", "small_pages")
 class TestInterruptions:
     @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @example(pages=[3, 4], segments=1, rest=b"\0")  # interrupted with nothing left to write
     @given(pages=st.lists(st.integers(1, 4), max_size=4), segments=st.integers(1, 3), rest=st.binary(max_size=40))
     def test_no_item_is_lost_and_none_is_there_twice(
         self, tmp_path: Path, pages: list[int], segments: int, rest: bytes

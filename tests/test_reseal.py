@@ -351,7 +351,7 @@ class TestBesideOtherWriters:
         numbers = count()
 
         def interfere(params: dict[str, Any], **_: Any) -> None:
-            if json.dumps(FACEBOOK[0]) in str(params["body"]):
+            if json.dumps(FACEBOOK[0]) in params["body"].decode():
                 put_raw(
                     connection(accessToken=f"t{next(numbers)}") | {"UpdatedAt": {"N": str(1_800_000_000_000 + next(numbers))}}
                 )
