@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types unit soak seeded-faults lock clean bench bench-cold bench-memory bench-lock security security-lock
+.PHONY: demo test lint types unit soak seeded-faults lock clean bench bench-cold bench-memory bench-feed bench-lock security security-lock
 
 demo: .venv/installed
 	$(BIN)/mlssocial demo
@@ -22,7 +22,7 @@ unit: .venv/installed
 # The proofs at large size, for a quarter of an hour: make soak SOAK="-k embedded"; see docs/explanation.md.
 soak: .venv/installed
 	$(BIN)/pytest --no-cov --soak --durations=12 tests/test_stateful.py tests/test_faults.py tests/test_races.py \
-	  tests/test_kills.py tests/test_tenants.py tests/test_crypto.py tests/test_hostile.py $(SOAK)
+	  tests/test_kills.py tests/test_import_kills.py tests/test_tenants.py tests/test_crypto.py tests/test_hostile.py $(SOAK)
 
 # Faults put into copies of the package, and which test finds each: make seeded-faults SEED="checksums".
 seeded-faults: .venv/installed
@@ -51,6 +51,9 @@ bench-cold: .venv-bench/installed
 
 bench-memory: .venv-bench/installed
 	$(BENCH_BIN)/python -m benchmarks.memory $(BENCH)
+
+bench-feed: .venv-bench/installed
+	$(BENCH_BIN)/python -m benchmarks.feed $(BENCH)
 
 .venv-bench/installed: benchmarks/requirements.lock setup.cfg pyproject.toml
 	$(PYTHON) -m venv --clear .venv-bench

@@ -62,8 +62,7 @@ class Settings:
         key_provider: Another source of keys, instead of *token_keys*.
         allow_plaintext_tokens: Without a key, write tokens in clear text, and warn; otherwise that is refused.
         max_input_bytes: How large JSON for one payload may be: see :meth:`Payload.from_json`.
-        max_file_bytes: How much of a file is held at once: a line of a feed, the whole of one that is not one record a line,
-            unzipped, or an audit's checkpoint.
+        max_file_bytes: How much of a file is held at once: a line or a record of a feed, unzipped, or a job's checkpoint.
         max_input_depth: How deep lists and objects of JSON from outside may be nested.
         max_input_digits: How many digits a number of it may have.
         max_input_string: How many characters a text of it may have, as they are written.

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 COPIED = ("mlssocial", "tests", "conftest.py", "pyproject.toml")
 STATEFUL, FAULTS, RACES = "tests/test_stateful.py", "tests/test_faults.py", "tests/test_races.py"
 TENANTS = "tests/test_tenants.py"
+UPSERTS, SOURCES, SERVER = "tests/test_reso_upserts.py", "tests/test_reso_sources.py", "tests/test_reso_server.py"
 
 
 class Seed(NamedTuple):
@@ -278,6 +279,63 @@ SEEDS = (
         'f"attribute_not_exists({expression.path((PK,))}) OR',
         'f"attribute_exists({expression.path((PK,))}) OR attribute_not_exists({expression.path((PK,))}) OR',
         ("tests/test_migrations.py",),
+    ),
+    Seed(
+        "an import's checkpoint runs ahead of its writes",
+        "reso/importing.py",
+        "under_way.append((number, window,",
+        "self.state.marks.update(window.marks)\n                under_way.append((number, window,",
+        (SOURCES,),
+    ),
+    Seed(
+        "an import takes a file for the one of its name",
+        "reso/sources.py",
+        "mark.identity == identity:",
+        "True:",
+        (SOURCES,),
+    ),
+    Seed(
+        "an import writes over what it did not see",
+        "reso/upserts.py",
+        "changes, seen=row).anew(row)",
+        "changes).anew(row)",
+        (UPSERTS,),
+    ),
+    Seed(
+        "an import turns no post of a sold listing",
+        "reso/upserts.py",
+        "if self._is_due(given, changed):",
+        "if False:",
+        (UPSERTS,),
+    ),
+    Seed(
+        "an import takes a status that is there for one that was brought",
+        "reso/upserts.py",
+        "or (not given.propagated and any(",
+        "or (False and any(",
+        (UPSERTS,),
+    ),
+    Seed(
+        "an import lets windows with one listing go side by side",
+        "reso/importing.py",
+        "return not one.keys.isdisjoint(other.keys)",
+        "return False",
+        (UPSERTS,),
+    ),
+    Seed("an import relies on an order that is none", "reso/server.py", "self.ordered = False", "pass", (SERVER,)),
+    Seed(
+        "a server's next link takes the token along",
+        "reso/web.py",
+        "if _origin(joined) != ",
+        "if False and _origin(joined) != ",
+        (SERVER,),
+    ),
+    Seed(
+        "half an answer of a server is an answer",
+        "reso/web.py",
+        'endswith((b"}", b"]"))',
+        'endswith((b"",))',
+        (SERVER,),
     ),
 )
 
