@@ -19,7 +19,7 @@ from .entities import ListingStatus, PostStatus
 from .exceptions import InvalidItemError, MLSSocialError, OutcomeUnknownError, StoreError, TransactionCanceledError
 from .expressions import Expression
 from .prepare import Prepared
-from .schema import DATA, LISTING, OPERATION, PK, SK, SOCIAL_POST, TTL, WRITE_ID, expired, now_millis
+from .schema import DATA, LISTING, OPERATION, SOCIAL_POST, TTL, WRITE_ID, expired, key_of, now_millis
 from .tokens import MASK, is_sealed
 from .wire import Row, decode_row, to_json
 
@@ -232,7 +232,7 @@ class _Transaction:
 
     def _read(self, wanted: Sequence[Operation], patience: Patience) -> dict[Key, Row]:
         rows = batch.read((one.key for one in wanted), consistent=True, patience=patience)
-        return {(row[PK].S or "", row[SK].S or ""): row for row in rows}
+        return {key_of(row): row for row in rows}
 
     def _was_applied(self, entry: Row | None) -> bool:
         """Tell by the ledger's item whether this was applied before; InvalidItemError if something else was, under its id."""

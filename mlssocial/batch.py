@@ -24,7 +24,7 @@ import msgspec
 
 from .connection import AnswerLostError, Patience, store
 from .exceptions import BatchIncompleteError, ItemError, MLSSocialError, OutcomeUnknownError, StoreError
-from .schema import PK, SK, Entity
+from .schema import PK, SK, Entity, key_of
 from .wire import Row, decode_row, invalid_answer
 
 T = TypeVar("T")
@@ -414,7 +414,7 @@ class WholeBatch(Batch[T]):
         reason = f"the answer was lost ({lost}), and the item does not show this write; read it before you try again"
         try:
             for row in map(decode_row, _read_part(list(entries), consistent=True, patience=patience)):
-                found[row[PK].S or "", row[SK].S or ""] = row
+                found[key_of(row)] = row
         except MLSSocialError as error:
             reason = f"the answer was lost ({lost}), and so was a look at the item ({error}); read it before you try again"
             return {key: OutcomeUnknownError(self.operation, key, reason) for key in entries}

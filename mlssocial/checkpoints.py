@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .exceptions import ConfigurationError
+from .files import replace_whole
 
 if sys.platform != "win32":  # there nothing guards a checkpoint
     import fcntl
@@ -38,10 +39,8 @@ class Checkpoint:
 
     def write(self, content: bytes) -> None:
         """Replace it, so that it is there whole whenever the process ends."""
-        new = self.path.with_name(f"{self.path.name}.new")
         try:
-            new.write_bytes(content)
-            new.replace(self.path)
+            replace_whole(self.path, content)
         except OSError as error:
             raise _unwritable(self.path, error) from error
 

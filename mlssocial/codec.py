@@ -7,7 +7,7 @@ item and encoding it again gives the same item.
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Context, Decimal
 from functools import cache
 from itertools import chain
@@ -168,6 +168,11 @@ def native(value: Any) -> Any:
 def epoch_millis(moment: datetime) -> int:
     """Give an aware datetime as epoch milliseconds, the table's form of a point in time."""
     return (moment - EPOCH) // MILLISECOND
+
+
+def utc_text(moment: datetime) -> str:
+    """Give an aware datetime as ISO 8601 in UTC, to the millisecond: ``2024-01-15T12:00:00.000Z``."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def from_epoch_millis(millis: int) -> datetime:

@@ -374,6 +374,16 @@ def _kept_apart(settings: Settings) -> Store:
     return _apart[id(settings)]
 
 
+def pages(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Send a query's requests, one after the other, each when it is asked for, and give their answers."""
+    while True:
+        answer = store().call("Query", request)
+        yield answer
+        if not answer.get("LastEvaluatedKey"):
+            return
+        request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+
 def _forget() -> None:
     """Drop the connections: a forked child that shared its parent's sockets would read its parent's answers."""
     global _store, _lock

@@ -14,7 +14,7 @@ from typing import Any
 from . import prepare, writes
 from .codec import CodecError
 from .exceptions import InvalidItemError, InvalidKeyError, StoreError
-from .schema import ENTITIES, INDEX_ATTRIBUTES, PK, SK, Entity, entity_type, expired, now_millis
+from .schema import ENTITIES, INDEX_ATTRIBUTES, Entity, entity_type, expired, key_of, now_millis
 from .wire import AttributeValue, Row
 
 _NAMES = tuple(INDEX_ATTRIBUTES.values())
@@ -114,7 +114,7 @@ def examine(row: Row) -> Finding | None:
     entity = ENTITIES.get(entity_type(row) or "")
     if entity is None or expired(row, now_millis()):
         return None
-    key = (row[PK].S or "", row[SK].S or "")
+    key = key_of(row)
     stored = {name: _text(row[name]) for name in _NAMES if name in row}
     try:
         data = entity.index_data(row)

@@ -19,11 +19,12 @@ from typing import Any
 import msgspec
 
 from . import flat, manifests, segments
+from .codec import utc_text
 from .crypto import Place, key_provider
 from .exceptions import ConfigurationError, InvalidItemError
 from .manifests import CSV, DATA_FOLDER, DYNAMODB_JSON, MANIFEST, DataFile, Manifest, Part
 from .scans import Page, Scan, ScanReport, check
-from .schema import DATA, ENTITIES, PK, SK, Entity, entity_type
+from .schema import DATA, ENTITIES, Entity, entity_type, key_of
 from .settings import table_settings
 from .tokens import MASK, Secret, is_sealed
 from .wire import AttributeValue, Row
@@ -196,7 +197,7 @@ def _run(step: _Pages, folder: Path, options: Mapping[str, Any], *, max_read_uni
         if report.ended == step.scan.segments:  # before the checkpoint goes: there is one of the two at any moment
             _finish(folder, options["format"], report)
 
-    job = segments.Job("export", step.scan.segments, step, ExportReport(began=_now()), options)
+    job = segments.Job("export", step.scan.segments, step, ExportReport(began=utc_text(datetime.now(UTC))), options)
     return segments.run(job, take, at_once=step.scan.segments, checkpoint=folder / CHECKPOINT, rate=max_read_units, **how)
 
 
@@ -208,11 +209,7 @@ def _finish(folder: Path, format: str, report: ExportReport) -> None:  # noqa: A
         manifests.append(folder, part, b"", 0)  # a segment whose last page was empty has not cut it off yet
         files.append(DataFile(part.name, part.items, part.size, manifests.digest(path)))
     table = table_settings().table_name
-    Manifest(format, table, report.began, _now(), report.items, report.tokens, files).write(folder)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    Manifest(format, table, report.began, utc_text(datetime.now(UTC)), report.items, report.tokens, files).write(folder)
 
 
 # --- One page --------------------------------------------------------------------------------------------------------
@@ -290,7 +287,7 @@ class _Row:
         for _, wire in entity.token_names:
             if wire not in data or data[wire].NULL or data[wire].S in {"", MASK}:
                 continue
-            data[wire], how = self._token(data[wire], Place.of((row[PK].S or "", row[SK].S or ""), wire))
+            data[wire], how = self._token(data[wire], Place.of(key_of(row), wire))
             tokens.append(how)
         return (row | {DATA: AttributeValue(M=data)}) if SEALED_FOR_EXPORT in tokens else row, tuple(tokens)
 

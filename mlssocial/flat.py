@@ -19,8 +19,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from .codec import utc_text
 from .entities import Address, Payload
-from .schema import CREATED_AT, UPDATED_AT, Entity
+from .schema import CREATED_AT, UPDATED_AT, Entity, key_of
 from .wire import AttributeValue, Row
 
 _FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
@@ -37,7 +38,7 @@ def header(entity: Entity[Any]) -> bytes:
 def line(entity: Entity[Any], row: Row) -> bytes:
     """Give an item as a line; InvalidItemError if it cannot be read as its entity."""
     payload = entity.decode("export", row)
-    ids = entity.ids((row["PK"].S or "", row["SK"].S or ""))
+    ids = entity.ids(key_of(row))
     times = [_millis(row.get(name)) for name in (CREATED_AT, UPDATED_AT)]
     return _written([*map(_cell, ids), *times, *(_cell(_at(payload, path)) for _, path in _fields(entity))])
 
@@ -87,7 +88,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, int | Decimal):  # before text: a minus is a number's own
         return f"{Decimal(value):f}"
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return utc_text(value)
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, str):

@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
 from .exceptions import ConfigurationError, InvalidExportError
+from .files import private, read_as, replace_whole
 
 MANIFEST = "manifest.json"
 DATA_FOLDER = "data"
@@ -66,10 +66,7 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write it, whole or not at all."""
-        new = folder / f"{MANIFEST}.new"
-        with private(new) as file:
-            file.write(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
-        new.replace(folder / MANIFEST)
+        replace_whole(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
 
     def verify(self, folder: Path, progress: Callable[[int], None] | None = None) -> None:
         """Read every file, and compare it with what was written; InvalidExportError names one that is another."""
@@ -89,12 +86,12 @@ def read_manifest(folder: Path) -> Manifest:
     """Read an export's manifest; InvalidExportError if there is none, or another release wrote it."""
     path = folder / MANIFEST
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        found = read_as(path.read_bytes(), Manifest)
     except FileNotFoundError:
         raise InvalidExportError(str(path), "there is none: this is no export, or it has not ended") from None
     except OSError as error:
         raise InvalidExportError(str(path), f"it cannot be read: {error.strerror}") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise InvalidExportError(str(path), f"it is no manifest of an export ({error})") from None
     if found.version != _VERSION:
         raise InvalidExportError(str(path), f"it is of version {found.version}, and this release reads {_VERSION}")
@@ -134,9 +131,3 @@ def append(folder: Path, part: Part, content: bytes, items: int) -> None:
         raise ConfigurationError(f"{path}: the export cannot be written: {error.strerror}") from error
     part.items += items
     part.size += len(content)
-
-
-def private(path: Path, *, anew: bool = True) -> BinaryIO:
-    """Open a file for writing, for its user alone: an export has what the table has."""
-    flags = os.O_RDWR | getattr(os, "O_BINARY", 0) | (os.O_CREAT | os.O_TRUNC if anew else 0)
-    return os.fdopen(os.open(path, flags, 0o600), "r+b")

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from . import keys
-from .connection import AnswerLostError, CanceledError, RefusedError, store
+from .connection import AnswerLostError, CanceledError, RefusedError, pages, store
 from .exceptions import MigrationLockedError, MLSSocialError, OutcomeUnknownError
 from .expressions import Expression
-from .schema import ENTITY_TYPE, PK, SK, now_millis
+from .schema import ENTITY_TYPE, PK, SK, key_of, now_millis
 from .wire import Row, decode_row
 
 LEASE_SECONDS = 60.0
@@ -77,7 +77,7 @@ def applied() -> dict[str, Applied]:
     found = {}
     for row in _rows():
         if row[SK].S != keys.MIGRATION_LOCK:
-            name = keys.parse_migration_keys(row[PK].S or "", row[SK].S or "")
+            name = keys.parse_migration_keys(*key_of(row))
             found[name] = Applied(name, _text(row, _CHECKSUM), int(row[_APPLIED_AT].N or 0), _text(row, _BY))
     return found
 
@@ -228,15 +228,11 @@ def _refuse(row: Row | None) -> NoReturn:
 
 
 def _rows() -> Iterator[Row]:
-    expression, after = Expression(), None
+    expression = Expression()
     condition = f"{expression.path((PK,))} = {expression.value({'S': keys.MIGRATIONS})}"
     request = {"TableName": store().table_name, "KeyConditionExpression": condition, "ConsistentRead": True}
-    while True:
-        answer = store().call("Query", request | expression.request() | ({"ExclusiveStartKey": after} if after else {}))
+    for answer in pages(request | expression.request()):
         yield from map(decode_row, answer.get("Items", ()))
-        after = answer.get("LastEvaluatedKey")
-        if not after:
-            return
 
 
 def _record_key(name: str) -> dict[str, Any]:

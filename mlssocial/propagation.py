@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from . import changes, keys, prepare, writes
 from .atomic import MAX_BYTES, MAX_OPERATIONS, ON_MARKET, Key, Operation, apply, stored_status
-from .codec import item_size
+from .codec import item_size, utc_text
 from .connection import store
 from .entities import ListingStatus, PostStatus
 from .exceptions import ItemNotFoundError, MLSSocialError, StaleItemError, TransactionCanceledError
 from .results import Guard, Plan, Results
-from .schema import DATA, ENTITY_TYPE, LISTING, PK, SK, SOCIAL_POST, Entity
+from .schema import DATA, ENTITY_TYPE, LISTING, SOCIAL_POST, Entity, key_of
 from .wire import Row, plain_row
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Change:
         changed: list[Key] = []
         unchanged: list[Key] = []
         failed: dict[Key, MLSSocialError] = {}
-        for key in dict.fromkeys((row[PK].S or "", row[SK].S or "") for row in copies):
+        for key in dict.fromkeys(key_of(row) for row in copies):
             try:
                 copy = _Copy(self, LISTING.parse(*key))
                 try:
@@ -141,7 +141,7 @@ class _Copy:
         return Operation("check", check, {}, self.change.model_of(LISTING))
 
     def _set_status(self, listing: Row) -> Operation:
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        now = utc_text(datetime.now(UTC))
         return self._update(LISTING, listing, status=self.change.status, status_change_timestamp=now)
 
     def _turn(self, post: Row) -> Operation:
@@ -150,7 +150,7 @@ class _Copy:
 
     def _update(self, entity: Entity[Any], row: Row, **fields: Any) -> Operation:
         """Prepare a change of an item that was just read, under the condition that it is still as it was."""
-        ids = entity.parse(row[PK].S or "", row[SK].S or "")
+        ids = entity.parse(*key_of(row))
         change = changes.parse(entity, f"update {entity.name}", ids, fields, ())
         prepared = prepare.update(entity, ids, change, seen=row).anew(row)
         return Operation("update", prepared, change.asked(), self.change.model_of(entity))

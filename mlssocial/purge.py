@@ -21,11 +21,11 @@ from typing import Any
 import msgspec
 
 from . import batch, keys, rawwrites
-from .codec import WireMap
-from .connection import store
+from .codec import utc_text
+from .connection import pages, store
 from .exceptions import ConfigurationError, InvalidKeyError
 from .expressions import Expression
-from .manifests import private
+from .files import read_as, replace_whole
 from .scans import Page, Scan, ScanReport, scan
 from .schema import (
     DATA,
@@ -39,8 +39,9 @@ from .schema import (
     SK,
     SOCIAL_POST,
     entity_type,
+    key_of,
 )
-from .wire import Row, decode_row, plain_row
+from .wire import Row, decode_row
 
 _OURS = frozenset({*ENTITIES, OPERATION.name})
 _LAST = (LISTING.name, MLS_CONNECTION.name)
@@ -190,11 +191,8 @@ class PurgeReport:
 
     def write(self, path: Path) -> None:
         """Write its file, whole or not at all."""
-        new = path.with_name(f"{path.name}.new")
         try:
-            with private(new) as file:
-                file.write(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
-            new.replace(path)
+            replace_whole(path, msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
         except OSError as error:
             raise ConfigurationError(f"{path}: the report cannot be written: {error.strerror}") from error
 
@@ -278,7 +276,7 @@ def purge_items(
     items = {name: entity for name, entity in begun.items.items() if name not in left}
     counts = dict(sorted(Counter(items.values()).items()))
     ended = replace(
-        begun, state=_COMPLETE, items=items, ended=_now(), counts=counts, left=len(left), others=now.others
+        begun, state=_COMPLETE, items=items, ended=utc_text(datetime.now(UTC)), counts=counts, left=len(left), others=now.others
     ).signed()
     ended.write(path)
     return ended
@@ -292,22 +290,18 @@ def _turn(item: Doomed) -> int:
 def _begun(path: Path, plan: PurgePlan, signed_by: str) -> PurgeReport:
     """Give the report to begin with: a fresh one, or the one that an interrupted erasure has left."""
     table, items = store().table_name, {item.hash: item.entity for item in plan.items}
-    fresh = PurgeReport(_BEGUN, table, plan.scope.as_dict(), _now(), signed_by, items)
+    fresh = PurgeReport(_BEGUN, table, plan.scope.as_dict(), utc_text(datetime.now(UTC)), signed_by, items)
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=PurgeReport)
+        found = read_as(path.read_bytes(), PurgeReport)
     except FileNotFoundError:
         return fresh
     except OSError as error:
         raise ConfigurationError(f"{path}: the report cannot be read: {error.strerror}") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except ValueError:
         raise ConfigurationError(f"{path}: it is no report of an erasure; name another file") from None
     if (found.state, found.table, found.scope) != (_BEGUN, fresh.table, fresh.scope):
         raise ConfigurationError(f"{path}: it is the report of an erasure that is complete, or of another; name another file")
     return replace(found, items=found.items | items)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 # --- Finding ---------------------------------------------------------------------------------------------------------
@@ -352,20 +346,20 @@ def _found(plan: PurgePlan, user: str) -> Iterator[Doomed]:
         if kind not in _OURS:
             plan.others += 1
         elif mark is None:
-            yield Doomed(rawwrites.key_of(row), kind)
+            yield Doomed(key_of(row), kind)
         elif kind == LISTING.name:
             if _text(row, mark[0]) == mark[1]:
                 listings.add(_listing_id(row))
-                yield Doomed(rawwrites.key_of(row), kind, mark)
+                yield Doomed(key_of(row), kind, mark)
         else:
             others.append((kind, row))
     listings.discard("")
     for kind, row in others:
         listing_id = _listing_id(row)
         if kind == SOCIAL_POST.name and listing_id in listings:
-            yield Doomed(rawwrites.key_of(row), kind, (_LISTING_ID, listing_id))
-        elif (kind == PERFORMANCE_METRICS.name and listing_id in listings) or rawwrites.key_of(row) == connection:
-            yield Doomed(rawwrites.key_of(row), kind)
+            yield Doomed(key_of(row), kind, (_LISTING_ID, listing_id))
+        elif (kind == PERFORMANCE_METRICS.name and listing_id in listings) or key_of(row) == connection:
+            yield Doomed(key_of(row), kind)
 
 
 def _connection(scope: PurgeScope) -> tuple[str, str] | None:
@@ -387,22 +381,18 @@ def _partition(plan: PurgePlan, user: str) -> Iterator[Row]:
         "ReturnConsumedCapacity": "TOTAL",
         **expression.request(),
     }
-    after: WireMap | None = {}
-    while after is not None:
-        answer = store().call("Query", request | ({"ExclusiveStartKey": after} if after else {}))
+    for answer in pages(request):
         plan.read_units += float(answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0))
         yield from map(decode_row, answer.get("Items", ()))
-        last = answer.get("LastEvaluatedKey")
-        after = plain_row(last) if last else None
 
 
 def _listing_id(row: Row) -> str:
     """Give the listing that an item is, or is about; empty where its key or its data does not say."""
     try:
         if entity_type(row) == LISTING.name:
-            return keys.parse_listing_keys(*rawwrites.key_of(row)).listing_id
+            return keys.parse_listing_keys(*key_of(row)).listing_id
         if entity_type(row) == PERFORMANCE_METRICS.name:
-            return keys.parse_performance_metrics_keys(*rawwrites.key_of(row)).listing_id
+            return keys.parse_performance_metrics_keys(*key_of(row)).listing_id
     except InvalidKeyError:
         return ""
     return _text(row, _LISTING_ID) or ""

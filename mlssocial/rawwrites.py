@@ -11,7 +11,7 @@ from typing import Any
 from .connection import AnswerLostError, RefusedError, store
 from .exceptions import OutcomeUnknownError
 from .expressions import Expression
-from .schema import PK, SK, now_millis
+from .schema import PK, SK, key_of, now_millis
 from .wire import AttributeValue, Row
 
 Key = tuple[str, str]
@@ -82,8 +82,3 @@ def _same(one: AttributeValue, other: AttributeValue) -> bool:
         if getattr(one, kind) is not None:
             return set(getattr(one, kind)) == set(getattr(other, kind) or ())
     return one == other
-
-
-def key_of(row: Row) -> Key:
-    """Give a row's PK and SK."""
-    return row[PK].S or "", row[SK].S or ""

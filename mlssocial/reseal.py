@@ -17,7 +17,7 @@ from . import prepare, writes
 from .crypto import Place, key_id_of, key_provider
 from .exceptions import ConfigurationError, DecryptionError, InvalidItemError, InvalidKeyError, StoreError
 from .scans import Met, Page, Scan, TokenReport, insist, scan, sealed_under
-from .schema import ENTITIES, PK, SK, Entity, entity_type
+from .schema import ENTITIES, Entity, entity_type, key_of
 from .settings import current
 from .tokens import MASK, Secret, Token
 from .wire import Row
@@ -241,7 +241,7 @@ class _Look:
     def _work(self, row: Row) -> _Work | None:
         entity = ENTITIES[entity_type(row) or ""]
         tokens = {name: token for name, token in entity.stored_tokens(row).items() if self._is_due(token)}
-        return _Work(entity, (row[PK].S or "", row[SK].S or ""), tokens) if tokens else None
+        return _Work(entity, key_of(row), tokens) if tokens else None
 
     def _is_due(self, token: Token) -> bool:
         return key_id_of(token) != self.key_id if self.rotate else not token.sealed

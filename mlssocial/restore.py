@@ -24,8 +24,8 @@ from . import batch, segments
 from .connection import RefusedError
 from .exceptions import ConfigurationError, InvalidExportError, ItemAlreadyExistsError
 from .manifests import DYNAMODB_JSON, Manifest, read_manifest
-from .rawwrites import key_of, put, same
-from .schema import entity_type, expired, now_millis
+from .rawwrites import put, same
+from .schema import entity_type, expired, key_of, now_millis
 from .wire import Row
 from .workers import Done, Position
 

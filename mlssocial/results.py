@@ -21,11 +21,11 @@ from hashlib import blake2b
 from typing import Any, Generic, TypeVar
 
 from .codec import WireMap
-from .connection import store
+from .connection import pages, store
 from .exceptions import InvalidCursorError, InvalidItemError, InvalidKeyError, UnreadableItemWarning, shown
 from .expressions import Expression
 from .keys import MAX_PARTITION_KEY_BYTES, MAX_SORT_KEY_BYTES
-from .schema import PK, SK, now_millis
+from .schema import PK, SK, key_of, now_millis
 from .wire import Row, decode_row, invalid_answer
 
 T = TypeVar("T")
@@ -353,12 +353,7 @@ class Results(Generic[T]):
         total = 0
         for partition in self._plan.partitions:
             request = self._plan.request(partition, after=None) | {"Select": "COUNT"}
-            while True:
-                answer = store().call("Query", request)
-                total += answer["Count"]
-                if not answer.get("LastEvaluatedKey"):
-                    break
-                request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+            total += sum(answer["Count"] for answer in pages(request))
         return total
 
     def explain(self) -> Explanation:
@@ -383,7 +378,7 @@ class Results(Generic[T]):
             try:
                 yield row, self._load(row)
             except InvalidItemError as error:
-                yield row, Unreadable((row[PK].S or "", row[SK].S or ""), error, row)
+                yield row, Unreadable(key_of(row), error, row)
 
     def _rows(self, after: Cursor | None, wanted: int | None) -> Iterator[Row]:
         plan = self._plan
@@ -410,13 +405,9 @@ class Results(Generic[T]):
 
 
 def _pages(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Send a query's requests, one after the other, and give their answers."""
-    while True:
-        answer = store().call("Query", request)
+    """Give a query's answers."""
+    for answer in pages(request):
         yield answer
-        if not answer.get("LastEvaluatedKey"):
-            return
-        request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
         if "Limit" in request:  # guards left too much out: read on in larger steps
             request["Limit"] = min(request["Limit"] * 4, MAX_LIMIT)
 

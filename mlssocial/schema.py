@@ -200,9 +200,9 @@ class Entity(Generic[D]):
 
     def stored_tokens(self, row: Row) -> dict[str, Token]:
         """Give the tokens of an item as they lie there, by their names in Data; an empty one is none."""
-        key, data = (row[PK].S or "", row[SK].S or ""), (row[DATA].M if DATA in row else None) or {}
+        key, data = key_of(row), (row[DATA].M if DATA in row else None) or {}
         there = {wire: text for _, wire in self.token_names if wire in data and (text := data[wire].S)}
-        return {wire: _at_rest(text, crypto.Place.of(key, wire)) for wire, text in there.items()}
+        return {wire: token_at_rest(key, wire, text) for wire, text in there.items()}
 
     def sealed(self, operation: str, key: tuple[str, str], wire: str, token: Token) -> Token:
         """Give a token as it is to lie in an item; InvalidItemError if no UTF-8 can hold it."""
@@ -224,7 +224,7 @@ class Entity(Generic[D]):
 
     def decode(self, operation: str, row: Row) -> D:
         """Make the payload of a stored item; InvalidItemError if its key or its Data is not this entity's."""
-        key = (row[PK].S or "", row[SK].S or "")
+        key = key_of(row)
         try:
             self.parse(*key)
             data = row[DATA].M if DATA in row else None
@@ -239,12 +239,20 @@ class Entity(Generic[D]):
         for name, wire in self.token_names:
             token = values.get(name)
             if token is not None and token.sealed:
-                values[name] = Token.at_rest(token.stored, crypto.Place.of(key, wire))
+                values[name] = token_at_rest(key, wire, token.stored)
         return payload
 
 
-def _at_rest(stored: str, place: crypto.Place) -> Token:
-    return Token.masked() if stored == MASK else Token.at_rest(stored, place if is_sealed(stored) else None)
+def token_at_rest(key: tuple[str, str], wire: str, stored: str) -> Token:
+    """Give the token that an item's attribute holds: one that is sealed opens there. A stored mask stands for none."""
+    if stored == MASK:
+        return Token.masked()
+    return Token.at_rest(stored, crypto.Place.of(key, wire) if is_sealed(stored) else None)
+
+
+def key_of(row: Row) -> tuple[str, str]:
+    """Give a row's (PK, SK)."""
+    return row[PK].S or "", row[SK].S or ""
 
 
 def now_millis() -> int:

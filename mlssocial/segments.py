@@ -23,6 +23,7 @@ import msgspec
 from . import checkpoints, workers
 from .connection import store
 from .exceptions import ConfigurationError, ExecutorError, MLSSocialError
+from .files import read_as
 from .settings import table_settings, using
 from .workers import Done, Position, Step, Task
 
@@ -237,9 +238,9 @@ def _begun(job: Job[R, T], file: checkpoints.Checkpoint | None) -> _State:
 
 def _resumed(file: checkpoints.Checkpoint, content: bytes, new: _State) -> _State:
     try:
-        found = msgspec.json.decode(content, type=_State)
+        found = read_as(content, _State)
         report = msgspec.convert(found.report, type(new.report)) if found.job == new.job else None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         raise ConfigurationError(f"{file.path}: it cannot be read as a checkpoint ({error}); name another file") from None
     theirs, ours = found.identity(), new.identity()
     for name in theirs | ours:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import table
+from .codec import utc_text
 from .connection import store
 from .drift import examine
 from .managers import ALL_USERS
@@ -115,7 +116,7 @@ def table_status(
         ConfigurationError: *segments*, *max_read_units* or *executor* cannot be.
         StoreError: DynamoDB refused, or there is no table.
     """
-    status = TableStatus(as_of=_now())
+    status = TableStatus(as_of=utc_text(datetime.now(UTC)))
     if export is not None:
         manifest = read_manifest(Path(export))
         status.items, status.as_of = dict(manifest.items), manifest.ended
@@ -137,10 +138,6 @@ def _engine(settings: Settings, region: str) -> str:
     if settings.is_local:
         return f"embedded engine, {settings.endpoint_url}"
     return f"DynamoDB in {region}" if settings.endpoint_url is None else settings.endpoint_url
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from typing import Any
 
 from . import codec, writes
 from .codec import MAX_ITEM_BYTES, CodecError, WireMap, item_size
-from .crypto import Place
 from .differences import Shower
 from .exceptions import (
     DecryptionError,
@@ -41,8 +40,10 @@ from .schema import (
     WRITE_ID,
     Entity,
     entity_type,
+    key_of,
+    token_at_rest,
 )
-from .tokens import MASK, Token, is_sealed
+from .tokens import MASK, Token
 from .wire import Row, encoded, plain, plain_row
 
 
@@ -127,7 +128,7 @@ class Change:
     @property
     def key(self) -> tuple[str, str]:
         """The item's (PK, SK)."""
-        return _key(self.row)
+        return key_of(self.row)
 
     @property
     def is_news(self) -> bool:
@@ -209,7 +210,7 @@ class Transformer:
 
     def __call__(self, row: Row) -> Outcome | None:
         """Transform an item and store what came of it; None where nothing is to be done."""
-        key, entity = _key(row), ENTITIES[entity_type(row) or ""]
+        key, entity = key_of(row), ENTITIES[entity_type(row) or ""]
         try:
             wanted = self.change(row)
             if wanted is None:
@@ -226,7 +227,7 @@ class Transformer:
 
     def change(self, row: Row) -> Change | None:
         """Say what is to be done to an item, None for nothing."""
-        key, entity = _key(row), ENTITIES[entity_type(row) or ""]
+        key, entity = key_of(row), ENTITIES[entity_type(row) or ""]
         ids = entity.parse(*key)
         old = _canonical(row)
         new = self._made(entity, key, old)
@@ -238,11 +239,8 @@ class Transformer:
             again = self._made(entity, key, new)
             if again is not None and again != new:
                 raise UntransformableError("the transform is not idempotent: it changes again what it has made")
-        data = _data(new)
-        before, names = (
-            _data(old) if DATA in old and "M" in old[DATA] else {},
-            zip(entity.index_fields, entity.index_names, strict=True),
-        )
+        data, before = _data(new), old.get(DATA, {}).get("M", {})
+        names = zip(entity.index_fields, entity.index_names, strict=True)
         given = frozenset(name for name, wire in names if before.get(wire) != data.get(wire))
         index = entity.derive(ids, entity.index_values(data), given)[0]
         stored = {name: plain(row[name]) for name in _INDEX if name in row}
@@ -294,7 +292,7 @@ def view(entity: Entity[Any], key: tuple[str, str], item: WireMap) -> dict[str, 
         return made
     for _, wire in entity.token_names:
         if isinstance(text := data.get(wire), str) and text and text != MASK:
-            data[wire] = Token.at_rest(text, Place.of(key, wire) if is_sealed(text) else None)
+            data[wire] = token_at_rest(key, wire, text)
     return made
 
 
@@ -307,7 +305,7 @@ def _sealed(entity: Entity[Any], key: tuple[str, str], item: dict[str, Any]) -> 
     for _, wire in entity.token_names:
         token = data.get(wire)
         if isinstance(token, str) and token and token != MASK:
-            token = Token.at_rest(token, Place.of(key, wire) if is_sealed(token) else None)
+            token = token_at_rest(key, wire, token)
         if isinstance(token, Token):
             tokens[wire] = entity.sealed(f"migrate {entity.name}", key, wire, token)
     return {**item, DATA: {**data, **tokens}}
@@ -323,10 +321,6 @@ def _canonical(row: Row) -> WireMap:
 def _data(item: WireMap) -> WireMap:
     data: WireMap = item[DATA]["M"]
     return data
-
-
-def _key(row: Row) -> tuple[str, str]:
-    return row[PK].S or "", row[SK].S or ""
 
 
 def _without(item: WireMap, tokens: set[str]) -> WireMap:

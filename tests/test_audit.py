@@ -251,10 +251,10 @@ class TestRepairing:
         put_raw(drifted(1))
         put_raw(drifted(2))
         moments = iter(range(1_700_000_000_001, 1_700_000_000_999))
-        target = json.dumps("USER#u1")
+        target = json.dumps("USER#u1").encode()
 
         def interfere(params: dict[str, Any], **_: Any) -> None:
-            if target in str(params["body"]):
+            if target in params["body"]:
                 put_raw(drifted(1, UpdatedAt={"N": str(next(moments))}))
 
         store().client.meta.events.register_first("before-call.dynamodb.UpdateItem", interfere)

@@ -17,6 +17,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
@@ -768,10 +769,14 @@ class TestHelp:
 
     @pytest.mark.parametrize("name", COMMANDS)
     def test_every_command_has_help(self, name: str) -> None:
-        """Each command explains itself and its options, and takes --json."""
-        shown = invoke(name, "--help").stdout
-        assert shown.startswith("Usage: ")
-        assert "--json" in shown
+        """Each command explains itself and its options, and takes --json; a group of commands has commands that do."""
+        command = cli.get_command(cli.make_context("mlssocial", ["patterns"]), name)
+        within = [[name, part] for part in command.commands] if isinstance(command, click.Group) else [[name]]
+        assert invoke(name, "--help").stdout.startswith("Usage: ")
+        for path in within:
+            shown = invoke(*path, "--help").stdout
+            assert shown.startswith("Usage: ")
+            assert "--json" in shown
 
     def test_completes_commands(self) -> None:
         """A shell that asks for completions is given the commands."""

@@ -39,7 +39,8 @@ from mlssocial import (
 from mlssocial.connection import READS, recorded, store
 from mlssocial.export import ExportReport
 from mlssocial.flat import guarded
-from mlssocial.rawwrites import key_of, same
+from mlssocial.rawwrites import same
+from mlssocial.schema import key_of
 from mlssocial.settings import current
 from mlssocial.wire import decode_row
 

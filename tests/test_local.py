@@ -103,6 +103,7 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 @pytest.fixture(autouse=True)
 def _fresh_memory() -> Any:
+    local.forget()
     yield
     local.forget()
 

@@ -33,7 +33,7 @@ from mlssocial import (
     transaction,
 )
 from mlssocial.connection import READS, recorded, store
-from mlssocial.rawwrites import key_of
+from mlssocial.schema import key_of
 from mlssocial.wire import decode_row
 
 from .conftest import put_raw

@@ -47,7 +47,7 @@ LAYERS = [
     {"jsontext"},
     {"settings"},
     {"masked"},
-    {"keys", "tokens"},
+    {"keys", "tokens", "files"},
     {"exceptions"},
 ]
 

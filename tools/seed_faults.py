@@ -134,7 +134,7 @@ SEEDS = (
     Seed("a cursor starts over", "results.py", "if start:\n", "if False:\n"),
     Seed(
         "a query ends after its first page",
-        "results.py",
+        "connection.py",
         """        yield answer
         if not answer.get("LastEvaluatedKey"):""",
         """        yield answer

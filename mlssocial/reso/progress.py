@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from mlssocial.checkpoints import Checkpoint
 from mlssocial.connection import store
 from mlssocial.exceptions import ConfigurationError
+from mlssocial.files import read_as
 
 from .report import ImportReport
 from .sources import Mark
@@ -68,6 +67,6 @@ def begun(target: Target, file: Checkpoint | None) -> Progress:
 
 def _decoded(content: bytes, path: Path) -> Progress:
     try:
-        return msgspec.json.decode(content, type=Progress)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        return read_as(content, Progress)
+    except ValueError as error:
         raise ConfigurationError(f"{path}: it cannot be read as an import's checkpoint ({error}); name another file") from None

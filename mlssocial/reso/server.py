@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from mlssocial import __name__ as package
+from mlssocial.codec import utc_text
 from mlssocial.exceptions import ConfigurationError, FeedError
 from mlssocial.models import MLSConnection
 from mlssocial.tokens import Token
@@ -161,8 +162,8 @@ class Server:
 
     def _since(self, base: ServerMark) -> str:
         if self.overlap:
-            early = ((instant(base.timestamp) or _EPOCH) - self.overlap).astimezone(UTC)
-            return f"ModificationTimestamp ge {early.isoformat(timespec='milliseconds').replace('+00:00', 'Z')}"
+            early = (instant(base.timestamp) or _EPOCH) - self.overlap
+            return f"ModificationTimestamp ge {utc_text(early)}"
         if not self.tie_break:
             return f"ModificationTimestamp ge {base.timestamp}"
         key = base.key.replace("'", "''")

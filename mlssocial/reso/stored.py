@@ -21,11 +21,11 @@ import msgspec
 from mlssocial import batch, keys, schema
 from mlssocial.changes import Path
 from mlssocial.codec import AttributeValue, WireMap
-from mlssocial.connection import store
+from mlssocial.connection import pages, store
 from mlssocial.entities import ListingData
 from mlssocial.exceptions import InvalidItemError, InvalidKeyError, ItemError, WrongEntityError
 from mlssocial.expressions import Expression
-from mlssocial.wire import Row, decode_row, plain_row
+from mlssocial.wire import Row, decode_row
 
 from .mapping import ADDRESS, FIELDS
 
@@ -125,7 +125,7 @@ def _same(value: AttributeValue) -> Any:
 
 def known(row: Row, provider: str, key: str) -> Known:
     """Look at a stored listing that is to be the one of a ListingKey."""
-    pk, sk = row[schema.PK].S or "", row[schema.SK].S or ""
+    pk, sk = schema.key_of(row)
     found = Known(keys.parse_listing_keys(pk, sk).listing_id, row, {}, {})
     try:
         if schema.entity_type(row) != schema.LISTING.name:
@@ -199,7 +199,7 @@ class Shelf:
         now = schema.now_millis()
         for row in batch.read(by_key, decode_row, consistent=True):
             if not schema.expired(row, now):
-                key = by_key[row[schema.PK].S or "", row[schema.SK].S or ""]
+                key = by_key[schema.key_of(row)]
                 yield known(row, self.provider, key), key
 
     def _adopted(self) -> dict[str, list[str]]:
@@ -228,13 +228,8 @@ class Shelf:
             "ProjectionExpression": f"{path((schema.SK,))}, {path((schema.DATA, 'mlsId'))}",
             **expression.request(),
         }
-        while True:
-            answer = store().call("Query", request)
+        for answer in pages(request):
             yield from map(decode_row, answer.get("Items", ()))
-            last = answer.get("LastEvaluatedKey")
-            if not last:
-                return
-            request |= {"ExclusiveStartKey": plain_row(last)}
 
 
 def _is_fit(user_id: str, listing_id: str) -> bool:
