@@ -16,7 +16,7 @@ from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
 import mlssocial.settings
-from mlssocial import local
+from mlssocial import local, upgrades
 from mlssocial.cli.app import cli
 
 _environment: dict[str, str] = {}
@@ -38,6 +38,7 @@ def _teardown(namespace: dict[str, Any]) -> None:  # noqa: ARG001
         del os.environ[name]
     os.environ.update(_environment)
     mlssocial.settings._settings = None  # noqa: SLF001
+    upgrades.forget()
     home, folder = _folders.pop()
     os.chdir(home)
     folder.cleanup()

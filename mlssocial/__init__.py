@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from .audit import AuditReport as AuditReport
     from .audit import audit_table as audit_table
     from .batch import BatchResult as BatchResult
-    from .crypto import DataKey as DataKey
     from .crypto import KeyProvider as KeyProvider
     from .crypto import new_token_key as new_token_key
     from .drift import Finding as Finding
@@ -37,11 +36,13 @@ if TYPE_CHECKING:
     from .exceptions import ExecutorError as ExecutorError
     from .exceptions import FeedError as FeedError
     from .exceptions import InvalidCursorError as InvalidCursorError
+    from .exceptions import InvalidExportError as InvalidExportError
     from .exceptions import InvalidItemError as InvalidItemError
     from .exceptions import InvalidKeyError as InvalidKeyError
     from .exceptions import InvalidRecordError as InvalidRecordError
     from .exceptions import ItemAlreadyExistsError as ItemAlreadyExistsError
     from .exceptions import ItemNotFoundError as ItemNotFoundError
+    from .exceptions import MigrationLockedError as MigrationLockedError
     from .exceptions import MLSSocialError as MLSSocialError
     from .exceptions import OutcomeUnknownError as OutcomeUnknownError
     from .exceptions import PlaintextTokensWarning as PlaintextTokensWarning
@@ -51,8 +52,12 @@ if TYPE_CHECKING:
     from .exceptions import TransactionCanceledError as TransactionCanceledError
     from .exceptions import UnreadableItemWarning as UnreadableItemWarning
     from .exceptions import WrongEntityError as WrongEntityError
+    from .export import ExportReport as ExportReport
+    from .export import export_table as export_table
     from .managers import ALL_USERS as ALL_USERS
     from .managers import Refreshed as Refreshed
+    from .migrations import MigrationReport as MigrationReport
+    from .migrations import Migrations as Migrations
     from .models import Item as Item
     from .models import Listing as Listing
     from .models import MLSConnection as MLSConnection
@@ -62,45 +67,65 @@ if TYPE_CHECKING:
     from .models import check_table as check_table
     from .models import create_table as create_table
     from .propagation import Propagation as Propagation
+    from .purge import PurgePlan as PurgePlan
+    from .purge import PurgeReport as PurgeReport
+    from .purge import PurgeScope as PurgeScope
+    from .purge import plan_purge as plan_purge
+    from .purge import purge_items as purge_items
     from .reseal import ResealReport as ResealReport
     from .reseal import TokenFailure as TokenFailure
     from .reseal import reseal_tokens as reseal_tokens
+    from .restore import Conflict as Conflict
+    from .restore import RestoreReport as RestoreReport
+    from .restore import restore_table as restore_table
     from .results import Page as Page
     from .results import Results as Results
     from .rollups import MetricsRow as MetricsRow
     from .settings import Settings as Settings
     from .settings import configure as configure
+    from .status import TableStatus as TableStatus
+    from .status import table_status as table_status
     from .tenants import UserManagers as UserManagers
     from .tenants import for_user as for_user
+    from .tokens import DataKey as DataKey
     from .tokens import Token as Token
     from .transactions import Transaction as Transaction
     from .transactions import transaction as transaction
+    from .transforms import DELETE as DELETE
+    from .upgrades import upgrade as upgrade
 
 _HOMES = {
     "audit": "AuditReport audit_table",
     "drift": "Finding",
     "batch": "BatchResult",
-    "crypto": "DataKey KeyProvider new_token_key",
+    "crypto": "KeyProvider new_token_key",
     "entities": (
         "Address ListingData ListingStatus MLSConnectionData PerformanceMetricsData Photo Platform PlatformMetrics PostStatus "
         "SocialConnectionData SocialPostData"
     ),
     "exceptions": (
-        "BatchIncompleteError ConfigurationError DecryptionError ExecutorError FeedError InvalidCursorError InvalidItemError "
-        "InvalidKeyError InvalidRecordError ItemAlreadyExistsError ItemNotFoundError MLSSocialError "
-        "OutcomeUnknownError PlaintextTokensWarning SkippedRecordError StaleItemError StoreError "
+        "BatchIncompleteError ConfigurationError DecryptionError ExecutorError FeedError InvalidCursorError InvalidExportError "
+        "InvalidItemError InvalidKeyError InvalidRecordError ItemAlreadyExistsError ItemNotFoundError MigrationLockedError "
+        "MLSSocialError OutcomeUnknownError PlaintextTokensWarning SkippedRecordError StaleItemError StoreError "
         "TransactionCanceledError UnreadableItemWarning WrongEntityError"
     ),
+    "export": "ExportReport export_table",
     "managers": "ALL_USERS Refreshed",
+    "migrations": "MigrationReport Migrations",
     "models": "Item Listing MLSConnection PerformanceMetrics SocialConnection SocialPost check_table create_table",
     "propagation": "Propagation",
     "reseal": "ResealReport TokenFailure reseal_tokens",
+    "purge": "PurgePlan PurgeReport PurgeScope plan_purge purge_items",
+    "restore": "Conflict RestoreReport restore_table",
     "results": "Page Results",
     "rollups": "MetricsRow",
     "settings": "Settings configure",
+    "status": "TableStatus table_status",
     "tenants": "UserManagers for_user",
-    "tokens": "Token",
+    "tokens": "DataKey Token",
     "transactions": "Transaction transaction",
+    "transforms": "DELETE",
+    "upgrades": "upgrade",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from . import batch, prepare, writes
 from .codec import WireMap, item_size
 from .connection import PASSING_REASONS, AnswerLostError, CanceledError, Patience, store
@@ -23,7 +21,7 @@ from .expressions import Expression
 from .prepare import Prepared
 from .schema import DATA, LISTING, OPERATION, PK, SK, SOCIAL_POST, TTL, WRITE_ID, expired, now_millis
 from .tokens import MASK, is_sealed
-from .wire import Row, decode_row
+from .wire import Row, decode_row, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -175,7 +173,7 @@ class _Transaction:
     def __init__(self, operations: Sequence[Operation], operation_id: str | None, asked: list[Any]) -> None:
         self.asked = len(operations)
         # A hash, which tells one request from another and shows nothing of it.
-        self.fingerprint = blake2b(msgspec.json.encode(asked, order="deterministic"), digest_size=16).hexdigest()
+        self.fingerprint = blake2b(to_json(asked, order="deterministic"), digest_size=16).hexdigest()
         self.sent, self.places = [*operations], [*range(len(operations))]
         by_key = {one.key: one for one in operations}
         for key, (listing, place) in _listings(operations).items():

@@ -78,7 +78,7 @@ def read(
     """
     asked = dict.fromkeys(keys)
     work = partial(_read_part, consistent=consistent, patience=patience)
-    parts = _at_once(work, _batched(asked, MAX_GET), Event())
+    parts = at_once(work, _batched(asked, MAX_GET), Event())
     for row in map(decode, chain.from_iterable(parts)):  # one at a time: a whole answer's tree is dear to the collector
         if PK not in row or SK not in row or (row[PK].S, row[SK].S) not in asked:
             raise invalid_answer("a row of it is none of those that were asked for")
@@ -118,7 +118,7 @@ def _key_of(request: dict[str, Any]) -> Key:
     return key[PK]["S"], key[SK]["S"]
 
 
-def _at_once(work: Callable[[T], R], parts: Iterable[T], stopped: Event) -> Generator[R]:
+def at_once(work: Callable[[T], R], parts: Iterable[T], stopped: Event) -> Generator[R]:
     """
     Do the parts a few at a time, each in the caller's context, and give what comes of them in their order.
 
@@ -230,7 +230,7 @@ class Batch(ABC, Generic[T]):
             _ = store().client  # a configuration that cannot work is an error of the call, and of no item
         self._sending = True
         try:
-            with closing(_at_once(self._work, chain(first, parts), self.stopped)) as finished:
+            with closing(at_once(self._work, chain(first, parts), self.stopped)) as finished:
                 for _ in finished:
                     self._settle(self._parts.popleft())
         except BaseException as error:

@@ -21,7 +21,7 @@ from .codec import MAX_NESTING, CodecError, WireMap, check_bounds, dotted, encod
 from .entities import PlatformMetrics
 from .exceptions import InvalidItemError, clipped
 from .schema import Entity
-from .tokens import Token
+from .tokens import Token, hide
 
 Path = tuple[str, ...]
 
@@ -112,14 +112,13 @@ class Changes:
             raise CodecError(f"{dotted(path)} is stored as {_kind(found)}, which is no number", (dotted(path),))
 
 
-def parse(
-    entity: Entity[Any], operation: str, ids: tuple[Any, ...], values: Mapping[str, Any], remove: Iterable[str]
-) -> Changes:
+def parse(entity: Entity[Any], operation: str, ids: tuple[Any, ...], values: dict[str, Any], remove: Iterable[str]) -> Changes:
     """
     Check an update's keyword arguments, and the names to remove, against the entity's payload.
 
     InvalidItemError names what is unknown, invalid, a part of the key, required, given twice, or nothing at all.
     """
+    hide(values)
     key = entity.keys(ids)
     remove = (remove,) if isinstance(remove, str) else tuple(remove)
 
@@ -140,8 +139,9 @@ def parse(
     return Changes(sets=sets, removes=removes, fields=touched)
 
 
-def expectations(entity: Entity[Any], operation: str, ids: tuple[Any, ...], values: Mapping[str, Any]) -> WireSets:
+def expectations(entity: Entity[Any], operation: str, ids: tuple[Any, ...], values: dict[str, Any]) -> WireSets:
     """Check the keyword arguments of a check, as an update's are, and give the value that each path has to have."""
+    hide(values)
     if secret := sorted(values.keys() & {name for name, _ in entity.token_names}):
         reason = f"{', '.join(secret)}: sealed tokens cannot be compared in the table; give if_unchanged_since"
         raise InvalidItemError(operation, entity.keys(ids), reason, fields=secret)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from .entities import EPOCH, MILLISECOND, Payload, check_number, check_whole, explained, parse_number
 from .exceptions import clipped
+from .masked import MaskedText
 from .tokens import STORED, Token
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ MAX_ITEM_BYTES = 400 * 1024
 MAX_NAME_BYTES = 64 * 1024 - 1
 
 _EXACT = Context(prec=400)
+
+upgrades: dict[type[Payload], Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""What reads an older shape of a payload's fields; see :mod:`upgrades`."""
 
 
 class CodecError(ValueError):
@@ -55,7 +59,21 @@ class CodecError(ValueError):
 
 def load(payload_type: type[P], data: Mapping[str, AttributeValue]) -> P:
     """Make a payload of ``Data`` as it is stored; CodecError names what does not fit."""
-    return _validated(payload_type, {name: decode(value, (name,)) for name, value in data.items()})
+    return _validated(payload_type, upgraded(payload_type, {name: decode(value, (name,)) for name, value in data.items()}))
+
+
+def upgraded(payload_type: type[Payload], fields: dict[str, Any]) -> dict[str, Any]:
+    """Bring ``Data`` into the payload's shape, where one declares how it reads an older one; CodecError if that fails."""
+    upgrade = upgrades.get(payload_type)
+    if upgrade is None:
+        return fields
+    try:
+        made = upgrade(fields)
+    except Exception as error:
+        raise CodecError(f"its upgrade failed with {type(error).__name__}") from error  # a message might show a token
+    if not isinstance(made, dict):
+        raise CodecError(f"its upgrade gave a {type(made).__name__}, and not the fields")
+    return made
 
 
 def dump(payload: Payload) -> WireMap:
@@ -81,9 +99,10 @@ def explain(error: ValidationError) -> CodecError:
 
 def check_bounds(value: Any, path: tuple[str, ...] = ()) -> None:
     """
-    Refuse a value that no item can hold, by its levels and the number of its entries, before more work is put into it.
+    Refuse a value that no item can hold, by its levels and its entries, before more work is put into it.
 
-    It looks at no more entries than an item has bytes, however many there are. CodecError names the field.
+    An entry is taken for what it has in an item at the least: a byte in a list or set, two in a map, and three more where it is
+    a list or a map. So no more than an item's worth is looked at, however much there is. CodecError names the field.
     """
     left, level = MAX_ITEM_BYTES, iter((value,))
     for _ in range(MAX_NESTING):
@@ -91,9 +110,12 @@ def check_bounds(value: Any, path: tuple[str, ...] = ()) -> None:
         for entry in level:
             if isinstance(entry, int):
                 _named(check_whole, entry, path)
-            elif entries := _entries(entry):
-                left -= len(entries)
-                inside.append(entries)
+            elif isinstance(entry, list | tuple | set | frozenset):
+                left -= len(entry) + (0 if isinstance(entry, set | frozenset) else 3)
+                inside.append(entry)
+            elif isinstance(entry, dict | BaseModel):
+                inside.append((entry if isinstance(entry, dict) else _set_fields(entry)).values())
+                left -= 3 + 2 * len(inside[-1])
             if left < 0:
                 reason = f"more entries than the {MAX_ITEM_BYTES:,} bytes of DynamoDB's items can hold"
                 raise CodecError(f"{dotted(path)}: {reason}", (dotted(path),))
@@ -101,15 +123,6 @@ def check_bounds(value: Any, path: tuple[str, ...] = ()) -> None:
             return
         level = chain.from_iterable(inside)
     raise _too_deep(path)
-
-
-def _entries(value: Any) -> Collection[Any]:
-    """Give what stands in a list, a map or a model."""
-    if isinstance(value, dict):
-        return value.values()
-    if isinstance(value, list | tuple | set | frozenset):
-        return value
-    return _set_fields(value).values() if isinstance(value, BaseModel) else ()
 
 
 def _set_fields(model: BaseModel) -> dict[str, Any]:
@@ -236,7 +249,8 @@ def _encode_scalar(value: Any) -> AttributeValue:
     if isinstance(value, Token):
         if value.stored is None:
             raise ValueError("a token is written through the managers, which seal it")
-        return {"S": _text(value.stored)}
+        text = _text(value.stored)
+        return {"S": text if value.sealed else MaskedText(text)}
     if isinstance(value, bytes | bytearray):
         return {"B": bytes(value)}
     if isinstance(value, set | frozenset):

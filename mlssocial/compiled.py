@@ -25,7 +25,7 @@ from .codec import WireMap, wire_name
 from .entities import AnyPlatform, Day, Flag, Moment, Number, Payload, Platform, Whole
 from .scalars import SurpriseError, quote
 from .tokens import Token
-from .wire import AttributeValue, Row, decode_row, plain, plain_row
+from .wire import AttributeValue, Hiding, Row, decode_row, plain, plain_row, to_json
 
 P = TypeVar("P", bound=Payload)
 
@@ -193,7 +193,7 @@ class _Compiler:
 def _struct(name: str, fields: Mapping[str, Any]) -> Any:
     """Make a type for a strict decoder: these fields, any of which may be missing, and no others."""
     members = [(field, type_ | None, None) for field, type_ in fields.items()]
-    return msgspec.defstruct(name, members, gc=False, omit_defaults=True, forbid_unknown_fields=True)
+    return msgspec.defstruct(name, members, bases=(Hiding,), gc=False, omit_defaults=True, forbid_unknown_fields=True)
 
 
 def _value(kind: _Kind) -> Any:
@@ -401,9 +401,24 @@ def _refuse(_: Any) -> Any:
 def compiled(payload: type[Payload]) -> Compiled:
     """Give what is compiled of a payload; of one that only pydantic can read, functions that refuse all."""
     try:
-        return compile_payload(payload)
+        made = compile_payload(payload)
     except (OwnRulesError, TypeError):
         return Compiled(_refuse, _refuse, _refuse, None)
+    return made if payload not in codec.upgrades else Compiled(_of_today(payload, made), _refuse, made.write, None)
+
+
+def _of_today(payload: type[Payload], made: Compiled) -> Callable[[Any], Any]:
+    """Give a loader that leaves what is of an older shape to the codec, which upgrades it."""
+
+    def load(data: Row) -> Any:
+        stored = plain_row(data)
+        fields = {name: codec.decode(value, (name,)) for name, value in stored.items()}
+        before = {name: codec.decode(value, (name,)) for name, value in stored.items()}
+        if codec.upgraded(payload, fields) != before:
+            raise SurpriseError
+        return made.load(data)
+
+    return load
 
 
 _SURPRISES = (SurpriseError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError)
@@ -424,13 +439,12 @@ def write(payload: Payload) -> bytes:
     try:
         return f"{{{compiled(type(payload)).write(payload)}}}".encode()
     except _SURPRISES:
-        return msgspec.json.encode(codec.dump(payload))
+        return to_json(codec.dump(payload))
 
 
 def dump(payload: Payload) -> WireMap:
     """Make ``Data`` of a payload; CodecError as :func:`write`."""
-    data: WireMap = msgspec.json.decode(write(payload))
-    return data
+    return plain_row(decode_row(write(payload)))
 
 
 @cache

@@ -23,6 +23,7 @@ from botocore.parsers import JSONParser, ResponseParserError, ResponseParserFact
 from urllib3.exceptions import ConnectTimeoutError
 
 from .codec import CodecError
+from .masked import MaskedBytes, MaskedMap
 from .wire import decode_answer, encode_request, is_data_operation, row_of, shows_asked
 
 _FOREVER = float("inf")
@@ -36,6 +37,17 @@ def time_left(until: float, longest: float) -> float:
     if seconds <= 0:
         raise TimeoutError("the deadline has passed")
     return seconds
+
+
+class Answer:
+    """An answer as it came. It is not shown, and what it says is handed on in it, for its body would be."""
+
+    __slots__ = ("content", "headers", "status_code")
+
+    def __init__(self, status_code: int, headers: dict[str, str], content: bytes) -> None:
+        self.status_code = status_code
+        self.headers = headers
+        self.content = content
 
 
 class ParserFactory(ResponseParserFactory):  # type: ignore[misc]  # botocore has no types
@@ -53,11 +65,16 @@ class DataParser(JSONParser):  # type: ignore[misc]
 
     def parse(self, response: dict[str, Any], shape: Any) -> Any:
         """Read an answer."""
-        operation, status = shape.name.removesuffix("Output") if shape is not None else "", response["status_code"]
+        operation = shape.name.removesuffix("Output") if shape is not None else ""
         headers = {name.lower(): value for name, value in response["headers"].items()}
-        if status < 300 and is_data_operation(operation):
-            return read_answer(operation, status, headers, response["body"])
-        return read_other(super().parse, response | {"headers": headers}, shape)
+        answer = Answer(response["status_code"], headers, response["body"])
+        response["body"] = MaskedBytes(answer.content)  # which botocore logs as it is shown
+        if answer.status_code < 300 and is_data_operation(operation):
+            return read_answer(operation, answer)
+        parsed = read_other(super().parse, answer, response | {"headers": headers}, shape)
+        if isinstance(parsed, dict):
+            take_rows(parsed)
+        return parsed
 
 
 class InvalidAnswerError(HTTPClientError):  # type: ignore[misc]
@@ -66,17 +83,17 @@ class InvalidAnswerError(HTTPClientError):  # type: ignore[misc]
     fmt = "the answer is not DynamoDB's: {reason}"
 
 
-def read_answer(operation: str, status: int, headers: dict[str, str], body: bytes) -> dict[str, Any]:
+def read_answer(operation: str, answer: Answer) -> dict[str, Any]:
     """Read the answer of a data operation; InvalidAnswerError unless checksum, request id and JSON are right."""
-    request_id = _checked(status, headers, body)
+    request_id = _checked(answer)
     try:
-        parsed = decode_answer(operation, body)
+        parsed = decode_answer(operation, answer.content)
     except (ValueError, RecursionError) as error:
         raise InvalidAnswerError(reason=f"its body cannot be read ({type(error).__name__})") from None
     parsed["ResponseMetadata"] = {
         "RequestId": request_id,
-        "HTTPStatusCode": status,
-        "HTTPHeaders": headers,
+        "HTTPStatusCode": answer.status_code,
+        "HTTPHeaders": answer.headers,
         "RetryAttempts": 0,
     }
     return parsed
@@ -93,35 +110,47 @@ def check_shown(request: dict[str, Any], answer: dict[str, Any]) -> None:
 
 
 def check_refusal(request: dict[str, Any], refusal: dict[str, Any]) -> None:
-    """Make rows of the items that a refusal shows; InvalidAnswerError where they are none, or other items than asked for."""
-    for shown in (refusal, *refusal.get("CancellationReasons", ())):
-        if shown.get("Item") is not None:
-            try:
-                shown["Item"] = row_of(shown["Item"])
-            except CodecError:
-                raise InvalidAnswerError(reason="the item that it shows cannot be read") from None
+    """InvalidAnswerError where a refusal shows what are no items, or others than asked for."""
+    take_rows(refusal)  # of somebody's hook, which answers past the parser
     check_shown(request, refusal)
 
 
-def read_other(parse: Callable[..., Any], response: dict[str, Any], *how: Any) -> Any:
-    """Read a refusal, or the answer of another operation, by one of botocore's parsers; InvalidAnswerError if it is none."""
-    if response["status_code"] < 500:  # behind those that follow is a gateway as often as DynamoDB, and all count as lost
-        _checked(response["status_code"], response["headers"], response["body"])
+def take_rows(refusal: dict[str, Any]) -> None:
+    """Make rows of the items that a refusal shows; InvalidAnswerError where they are none."""
+    items = [shown for shown in (refusal, *refusal.get("CancellationReasons", ())) if shown.get("Item") is not None]
+    unfit = [shown for shown in items if not _take_row(shown)]  # none is left as it came, where a traceback would show it
+    if unfit:
+        raise InvalidAnswerError(reason="the item that it shows cannot be read")
+
+
+def _take_row(shown: dict[str, Any]) -> bool:
+    """Put a row in the place of the item that is shown; False, and nothing in its place, if it is none."""
     try:
-        if response["status_code"] < 500 and response["body"]:
-            msgspec.json.decode(response["body"])  # botocore takes a refusal that it cannot read for one without a code
-        return parse(response, *how)
+        shown["Item"] = MaskedMap(row_of(shown["Item"]))
+    except CodecError:
+        shown["Item"] = None
+    return shown["Item"] is not None
+
+
+def read_other(parse: Callable[..., Any], answer: Answer, *how: Any) -> Any:
+    """Read a refusal, or the answer of another operation, by one of botocore's parsers; InvalidAnswerError if it is none."""
+    if answer.status_code < 500:  # behind those that follow is a gateway as often as DynamoDB, and all count as lost
+        _checked(answer)
+    try:
+        if answer.status_code < 500 and answer.content:
+            msgspec.json.decode(answer.content)  # botocore takes a refusal that it cannot read for one without a code
+        return parse(*how)
     except (ResponseParserError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise InvalidAnswerError(reason=f"its body cannot be read ({type(error).__name__})") from None
 
 
-def _checked(status: int, headers: dict[str, str], body: bytes) -> str:
+def _checked(answer: Answer) -> str:
     """Give an answer's request id, if it has one and the right checksum."""
-    checksum, request_id = headers.get("x-amz-crc32"), headers.get("x-amzn-requestid")
-    if checksum is not None and checksum != str(crc32(body)):
+    checksum, request_id = answer.headers.get("x-amz-crc32"), answer.headers.get("x-amzn-requestid")
+    if checksum is not None and checksum != str(crc32(answer.content)):
         raise InvalidAnswerError(reason="it does not match its checksum")
     if request_id is None:
-        raise InvalidAnswerError(reason=f"it has no request id (status {status})")
+        raise InvalidAnswerError(reason=f"it has no request id (status {answer.status_code})")
     return request_id
 
 
@@ -240,10 +269,23 @@ class _HTTPSPool(AWSHTTPSConnectionPool):  # type: ignore[misc]
     ConnectionCls = _HTTPSConnection
 
 
+def _masking(send: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Let what botocore's way of sending gives be shown by nobody who looks at it on its way, and fails there."""
+
+    def sent(request: Any) -> Any:
+        response = send(request)
+        response._content = MaskedBytes(response.content)  # noqa: SLF001
+        return response
+
+    return sent
+
+
 def install(client: Any) -> None:
     """Put the pieces into a client that botocore has no component for."""
     client._serializer = Serializer(client._serializer)  # noqa: SLF001
     client._user_agent_creator = Agent(client._user_agent_creator)  # noqa: SLF001
     if client._ruleset_resolver is not None:  # noqa: SLF001
         client._ruleset_resolver = Endpoints(client._ruleset_resolver, client._request_signer)  # noqa: SLF001
-    client._endpoint.http_session._pool_classes_by_scheme |= {"http": _HTTPPool, "https": _HTTPSPool}  # noqa: SLF001
+    session = client._endpoint.http_session  # noqa: SLF001
+    session._pool_classes_by_scheme |= {"http": _HTTPPool, "https": _HTTPSPool}  # noqa: SLF001
+    session.send = _masking(session.send)

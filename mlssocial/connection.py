@@ -77,6 +77,7 @@ _NOT_APPLIED = frozenset(
 # Why a transaction was cancelled that may go through the next time; "None" is an operation that was not the cause.
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
 _CANCELED = "TransactionCanceledException"
+_CONDITIONAL = frozenset({"PutItem", "UpdateItem", "DeleteItem"})
 PASSING_REASONS = frozenset({"None", "TransactionConflict", "ProvisionedThroughputExceeded", "ThrottlingError"})
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 _LEAST_TIME = 0.05
@@ -230,7 +231,7 @@ class Store:
                 lost = lost or fate is _Fate.LOST
                 again = fate is _Fate.NOT_DONE or (fate is _Fate.LOST and repeatable)
                 if not again or not patience.wait():
-                    raise _translated(operation, request, error, lost=lost) from error
+                    raise _translated(operation, request, error, lost=lost) from _without_frames(error)
 
     def _send(self, operation: str, request: dict[str, Any], deadline: float) -> dict[str, Any]:
         client, calls, started, before = self.client, _calls.get(), time.perf_counter(), until.set(deadline)
@@ -286,6 +287,15 @@ class Store:
         )
 
 
+def _without_frames(error: Exception) -> Exception:
+    """Take the frames out of an error and those behind it: what botocore and urllib3 sent and received stands in them."""
+    inner: BaseException | None = error
+    while inner is not None and inner.__traceback__ is not None:
+        inner.__traceback__ = None
+        inner = inner.__cause__ or inner.__context__
+    return error
+
+
 class _Fate(Enum):
     """What became of a request that failed."""
 
@@ -315,7 +325,7 @@ def _translated(operation: str, request: dict[str, Any], error: Exception, *, lo
     """Make the error that is raised; *lost* where an attempt, this one or an earlier, may have been applied."""
     response = error.response if isinstance(error, ClientError) else {}
     code = response.get("Error", {}).get("Code")
-    if code == "ConditionalCheckFailedException":
+    if code == "ConditionalCheckFailedException" and operation in _CONDITIONAL:
         return RefusedError(response.get("Item"))
     # Had an earlier attempt been applied, DynamoDB would have known the token: a refusal is the answer to all of them.
     if code == _CANCELED and operation not in READS and not (lost and _fate(error) is _Fate.NOT_DONE):
@@ -377,6 +387,10 @@ if hasattr(os, "register_at_fork"):
 
 class PynamoConnection(Connection):
     """PynamoDB's connection, for PynamoDB's own reads on the models; its requests go the way of all others."""
+
+    def __repr__(self) -> str:
+        """Show it in a traceback, where PynamoDB's would make a client of its own first."""
+        return f"<{type(self).__name__}>"
 
     def _make_api_call(self, operation_name: str, operation_kwargs: dict[str, Any]) -> dict[str, Any]:
         if operation_name not in READS | CONTROL:

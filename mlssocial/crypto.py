@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 from . import settings
 from .exceptions import ConfigurationError, DecryptionError
-from .tokens import MASK, Secret, Token
+from .masked import MaskedBytes
+from .tokens import DataKey, Secret, Token
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -27,22 +28,6 @@ if TYPE_CHECKING:
 
 PREFIX, VERSION = "enc", "v1"
 _NONCE_BYTES = 12  # what NIST SP 800-38D recommends, 8.2
-
-
-class DataKey(NamedTuple):
-    """
-    A key that a token is sealed with.
-
-    Attributes:
-        key: Its 32 bytes.
-        wrapped: What is stored beside the token to get it back, in text without a colon; empty where the key id is enough.
-    """
-
-    key: bytes
-    wrapped: str
-
-    def __repr__(self) -> str:
-        return f"DataKey({MASK!r})"
 
 
 class KeyProvider(Protocol):
@@ -67,7 +52,7 @@ class StaticKeys:
 
     def new_data_key(self, key_id: str, context: Mapping[str, str]) -> DataKey:  # noqa: ARG002  bound by the token's place
         """Give a key to seal with."""
-        return DataKey(base64.b64decode(self._keys[key_id].reveal()), "")
+        return DataKey(MaskedBytes(base64.b64decode(self._keys[key_id].reveal())), "")
 
     def data_key(self, key_id: str, wrapped: str, context: Mapping[str, str]) -> bytes:
         """Give a key again."""
@@ -117,7 +102,7 @@ class Place:
         if keys is None:
             self._fail("no key is configured; configure(token_keys=...) or set MLSSOCIAL_TOKEN_KEYS", sealed.key_id)
         try:
-            key = keys.data_key(sealed.key_id, sealed.wrapped, self.key_context)
+            key = MaskedBytes(keys.data_key(sealed.key_id, sealed.wrapped, self.key_context))
         except LookupError:
             self._fail(f"key {sealed.key_id} is not among those that are configured; add it to token_keys", sealed.key_id)
         except ValueError:
@@ -135,8 +120,8 @@ class Place:
             reason = f"it was altered, or sealed for another item, attribute or token_context than {self.context}"
             self._fail(reason, sealed.key_id)
 
-    def seal(self, token: str) -> str:
-        """Seal a token for this place, under the current key."""
+    def seal(self, token: Secret) -> str:
+        """Seal a token for this place, under the current key. What it is in clear text is in no variable here."""
         keys, key_id = key_provider(), settings.current().sealing_key
         if keys is None or key_id is None:
             raise ConfigurationError(
@@ -147,7 +132,7 @@ class Place:
         except LookupError:
             raise ConfigurationError(f"current_token_key: there is no key {key_id}") from None
         nonce = os.urandom(_NONCE_BYTES)
-        ciphertext = _cipher(key.key).encrypt(nonce, token.encode(), self.bound_to(key_id, key.wrapped))
+        ciphertext = _cipher(key.key).encrypt(nonce, token.reveal().encode(), self.bound_to(key_id, key.wrapped))
         return ":".join((PREFIX, VERSION, key_id, key.wrapped, base64.b64encode(nonce + ciphertext).decode()))
 
     @property
@@ -204,8 +189,7 @@ def seal(token: Token, place: Place) -> Token:
     if token.sealed and token.opener == place:
         return token
     if key_provider() is not None:
-        clear = token.reveal()
-        return Token.at_rest(place.seal(clear), place) if clear else Token.at_rest(clear)
+        return Token.at_rest(place.seal(token), place) if token else Token.at_rest("")
     if token and not settings.current().allow_plaintext_tokens:
         raise ConfigurationError(
             f"{place.attribute} of {place.pk} / {place.sk} would lie in clear text: configure(token_keys={{'k1': ...}}, "

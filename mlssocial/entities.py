@@ -11,15 +11,16 @@ import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, Strict, ValidationError, ValidationInfo
 from pydantic.alias_generators import to_camel
 
 from . import jsontext
 from .exceptions import InvalidItemError, clipped
+from .masked import MaskedBytes
 from .settings import current
-from .tokens import STORED, Token
+from .tokens import STORED, Token, hide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -339,7 +340,33 @@ class ListingData(Payload):
     internet_address_display_yn: Flag | None = None
 
 
-class MLSConnectionData(Payload):
+class ConnectionPayload(Payload):
+    """What the payloads of connections share: a token is hidden as soon as it is given, from tracebacks with locals too."""
+
+    def __init__(self, /, **fields: Any) -> None:
+        super().__init__(**hide(fields))
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # validation has no need to come by here
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        value = hide({name: value})[name]
+        super().__setattr__(name, value)
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """Validate as pydantic does."""
+        if isinstance(obj, dict) and options.get("context") != STORED:
+            obj = hide(dict(obj))
+        return super().model_validate(obj, **options)
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """Validate as pydantic does."""
+        json_data = MaskedBytes(json_data.encode() if isinstance(json_data, str) else json_data)
+        return super().model_validate_json(json_data, **options)
+
+
+class MLSConnectionData(ConnectionPayload):
     """A user's access to an MLS feed."""
 
     id: str | None = None
@@ -354,7 +381,7 @@ class MLSConnectionData(Payload):
     last_synced_at: Moment | None = None
 
 
-class SocialConnectionData(Payload):
+class SocialConnectionData(ConnectionPayload):
     """A user's access to a social platform."""
 
     id: str | None = None

@@ -17,7 +17,9 @@ Every error that leaves mlssocial.
       OutcomeUnknownError                 nobody can tell whether a write was applied         .operation
       DecryptionError                     a sealed token cannot be opened                     .key_id
       StoreError                          DynamoDB, or the way to it, refused                 .code .request_id
+      MigrationLockedError                another run of migrations has the lock              .until
       ExecutorError(RuntimeError)         a step of a bulk job was not run, or not to its end  .segment
+      InvalidExportError(ValueError)      an export's files are not what its manifest says    .path
       FeedError(ValueError)               an MLS feed cannot be read
         InvalidRecordError                one record of it has a value that cannot be         .field .reason
         SkippedRecordError                one record of it has no place among the listings    .reason
@@ -31,6 +33,7 @@ translated in :func:`store_error` and nowhere else.
 
 from __future__ import annotations
 
+import pickle
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,10 +43,14 @@ if TYPE_CHECKING:
 
 
 class MLSSocialError(Exception):
-    """Any error of this package. Errors cross processes: they pickle with their message and attributes."""
+    """Any error of this package. Errors cross processes: they pickle with their message and attributes, but for tokens."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self.__dict__)
+        return _rebuild, (type(self), self.args, self._portable())
+
+    def _portable(self) -> dict[str, Any]:
+        """Give the attributes as they cross processes."""
+        return self.__dict__
 
 
 class ConfigurationError(MLSSocialError, RuntimeError):
@@ -111,12 +118,15 @@ class StaleItemError(ItemError):
     The item has changed since it was read. Nothing was written.
 
     Attributes:
-        item: The item as it is now, None where it cannot be shown.
+        item: The item as it is now, None where it cannot be shown; what holds tokens does not pickle along with the error.
     """
 
     def __init__(self, operation: str, key: tuple[str, str] | None, reason: str, *, item: Any = None) -> None:
         super().__init__(operation, key, reason)
         self.item = item
+
+    def _portable(self) -> dict[str, Any]:
+        return self.__dict__ | {"item": self.item if _pickles(self.item) else None}
 
 
 class WrongEntityError(ItemError):
@@ -173,7 +183,8 @@ class BatchIncompleteError(MLSSocialError):
     Some items of a batch were not written, or nobody can tell.
 
     Attributes:
-        unprocessed: What is left to do, as it was given: items, or ids.
+        unprocessed: What is left to do, as it was given: items, or ids. Items that hold tokens do not pickle along with the
+            error; *result* has their ids.
         result: What became of every key; None where no batch was begun.
     """
 
@@ -181,6 +192,9 @@ class BatchIncompleteError(MLSSocialError):
         super().__init__(message)
         self.unprocessed = tuple(unprocessed)
         self.result = result
+
+    def _portable(self) -> dict[str, Any]:
+        return self.__dict__ | {"unprocessed": tuple([one for one in self.unprocessed if _pickles(one)])}
 
 
 class StoreError(MLSSocialError):
@@ -198,6 +212,20 @@ class StoreError(MLSSocialError):
         self.request_id = request_id
 
 
+class MigrationLockedError(MLSSocialError):
+    """
+    Another run of migrations has the lock, or has taken it from this one.
+
+    Attributes:
+        until: When its lease ends unless it is renewed, in epoch milliseconds; None where nobody can tell.
+    """
+
+    def __init__(self, reason: str, *, until: int | None = None) -> None:
+        super().__init__(f"migrations: {reason}")
+        self.reason = reason
+        self.until = until
+
+
 class ExecutorError(MLSSocialError, RuntimeError):
     """
     An executor could not run a step of a bulk job, or lost it with its worker.
@@ -210,6 +238,19 @@ class ExecutorError(MLSSocialError, RuntimeError):
         super().__init__(f"segment {segment}: {reason}")
         self.segment = segment
         self.reason = reason
+
+
+class InvalidExportError(MLSSocialError, ValueError):
+    """
+    An export cannot be read, or its files are not what its manifest says. Nothing was written.
+
+    Attributes:
+        path: The file at fault.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
 
 
 class FeedError(MLSSocialError, ValueError):
@@ -300,6 +341,15 @@ def store_error(operation: str, error: Exception, *, remedies: Mapping[str, str]
         code=code,
         request_id=metadata.get("RequestId") or metadata.get("HTTPHeaders", {}).get("x-amzn-requestid"),
     )
+
+
+def _pickles(value: Any) -> bool:
+    """Tell whether a value crosses processes: what holds a token does not, and what was read from the table may."""
+    try:
+        pickle.dumps(value)
+    except TypeError:
+        return False
+    return not isinstance(value, dict)
 
 
 def _rebuild(kind: type[Exception], args: tuple[Any, ...], state: dict[str, Any]) -> Exception:

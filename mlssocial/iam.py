@@ -93,7 +93,10 @@ def _worker(table: str) -> list[dict[str, Any]]:
 
 def _whole_table(table: str) -> list[dict[str, Any]]:
     actions = ("CreateTable", "DescribeTable", "DescribeTimeToLive", "Scan", "UpdateTimeToLive")
-    return [_allow("WholeTable", [f"dynamodb:{action}" for action in actions], table)]
+    return [
+        _allow("WholeTable", [f"dynamodb:{action}" for action in actions], table),
+        _keyed("RecordOfMigrations", _ITEMS, table, "StringEquals", [keys.MIGRATIONS]),
+    ]
 
 
 def _sealed_tokens(kms_key: str, token_context: str) -> dict[str, Any]:

@@ -26,8 +26,8 @@ SHARDS = 8
 UNPUBLISH_PENDING = "unpublish_pending"
 """The status in which a post waits in the unpublish queue."""
 
-_USER, _LISTING, _MLS_CONNECTION, _SOCIAL, _POST, _METRICS, _OPERATION = (
-    "USER#", "LISTING#", "MLS_CONNECTION#", "SOCIAL#", "POST#", "METRICS#", "OP#",
+_USER, _LISTING, _MLS_CONNECTION, _SOCIAL, _POST, _METRICS, _OPERATION, _MIGRATION = (
+    "USER#", "LISTING#", "MLS_CONNECTION#", "SOCIAL#", "POST#", "METRICS#", "OP#", "MIGRATION#",
 )  # fmt: skip
 _MLS, _STATUS, _LISTED = "MLS#", "STATUS#", "LISTED#"
 _MLS_SYNC, _TOKEN_EXPIRY, _UNPUBLISH = "MLS_SYNC#", "TOKEN_EXPIRY#", "UNPUBLISH#"
@@ -189,6 +189,11 @@ def operation_keys(user_id: str, operation_id: str) -> Keys:
     return _held(Keys(user_partition(user_id), _OPERATION + _id("operation_id", operation_id)))
 
 
+def migration_keys(name: str) -> Keys:
+    """Make the keys of the record that says that a migration was applied."""
+    return _held(Keys(MIGRATIONS, _MIGRATION + _id("migration", name)))
+
+
 # --- The way back ----------------------------------------------------------------------------------------------------
 
 
@@ -223,6 +228,13 @@ def parse_performance_metrics_keys(pk: str, sk: str) -> PerformanceMetricsKey:
     return PerformanceMetricsKey(parse_user(pk), _id("listing_id", listing_id), date.fromisoformat(_day("date", day)))
 
 
+def parse_migration_keys(pk: str, sk: str) -> str:
+    """Take a migration's name out of the key of its record; InvalidKeyError if it is none's."""
+    if pk != MIGRATIONS:
+        raise InvalidKeyError("PK", f"{pk!r} is not {MIGRATIONS}")
+    return _rest("migration", sk, _MIGRATION)
+
+
 def parse_operation_keys(pk: str, sk: str) -> OperationKey:
     """Take the ids out of the key of an operation's ledger item; InvalidKeyError if it is none's."""
     return OperationKey(parse_user(pk), _rest("operation_id", sk, _OPERATION))
@@ -234,6 +246,9 @@ def parse_user(pk: str) -> str:
 
 
 # --- Partitions and ranges that queries read -------------------------------------------------------------------------
+
+MIGRATIONS, MIGRATION_LOCK = "MLSSOCIAL#MIGRATIONS", "LOCK"
+"""The partition of the record of migrations, which is no user's, and the sort key of its lock."""
 
 LISTINGS, MLS_CONNECTIONS, SOCIAL_CONNECTIONS, SOCIAL_POSTS = _LISTING, _MLS_CONNECTION, _SOCIAL, _POST
 """Sort-key prefixes of the entities inside a user's partition; every one ends with the separator."""

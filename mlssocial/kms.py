@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import CancelledError, Future
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakSet
 
 import botocore.session
@@ -27,6 +27,7 @@ from botocore.parsers import ResponseParserFactory
 
 from .exceptions import ConfigurationError, StoreError, store_error
 from .masked import MaskedBytes
+from .tokens import DataKey
 
 KEY_BYTES = 32
 
@@ -50,19 +51,6 @@ _REMEDIES = {
     "DependencyTimeoutException": "try again later",
     "KMSInternalException": "try again later",
 }
-
-
-class DataKey(NamedTuple):
-    """
-    A key for one or more tokens.
-
-    Attributes:
-        key: The key itself, which is not shown.
-        wrapped: What :meth:`KMSKeys.data_key` gives the key for: text without a colon.
-    """
-
-    key: bytes
-    wrapped: str
 
 
 class KMSKeys:

@@ -58,10 +58,10 @@ def check_names(operation: str, key: tuple[str, str], names: Iterable[str]) -> N
         raise InvalidItemError(operation, key, f"{over}; change fewer fields at once")
 
 
-def refusal(operation: str, key: tuple[str, str], error: StoreError) -> InvalidItemError | StoreError:
-    """Give DynamoDB's refusal of a write for a limit in our words, any other as it is."""
+def broken(operation: str, key: tuple[str, str], error: StoreError) -> InvalidItemError | None:
+    """Give DynamoDB's refusal of a write for a limit in our words, None for any other."""
     if error.code == "ValidationException":
         for words, reason in _REFUSALS.items():
             if words in str(error):
                 return InvalidItemError(operation, key, reason)
-    return error
+    return None

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.awsrequest import AWSResponse
 
 from .exceptions import ConfigurationError
+from .masked import MaskedBytes
 from .settings import LOCAL_PREFIX
 
 if TYPE_CHECKING:
@@ -375,13 +376,15 @@ def _respond(engine: _MiniStack | _File, request: AWSPreparedRequest) -> AWSResp
         "x-amz-crc32": str(zlib.crc32(body)),
         "x-amzn-RequestId": str(uuid.uuid4()),
     }
-    return AWSResponse(request.url, status, headers, _Raw(body))
+    response = AWSResponse(request.url, status, headers, _Raw(body))
+    response._content = MaskedBytes(body)  # noqa: SLF001  botocore has no other way to say what was read already
+    return response
 
 
 def _bytes(value: Any) -> bytes:
-    """Give a header or a body as bytes; botocore has them as bytes, as a string or as a file."""
+    """Give a header or a body as bytes that are not shown; botocore has them as bytes, as a string or as a file."""
     value = value.read() if hasattr(value, "read") else value
-    return value.encode() if isinstance(value, str) else bytes(value)
+    return MaskedBytes(value.encode() if isinstance(value, str) else value)
 
 
 def _refusal(status: int, code: str, message: str) -> Answer:

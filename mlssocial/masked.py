@@ -1,8 +1,13 @@
-"""Bytes that do not show themselves, for what would otherwise stand readable in a log or in a traceback with locals."""
+"""
+Values that do not show themselves, for what would otherwise stand readable in a log or in a traceback with locals.
+
+They are what they are made of to whoever computes with them: bytes, text or a dict. What is taken out of a masked map is not
+masked. None of them pickles.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from .tokens import MASK
 
@@ -10,7 +15,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class MaskedBytes(bytes):
+class _Masked:
+    """Does not pickle, since a pickle shows all that is in it; a copy is the value itself."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("it is masked, and does not pickle")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class MaskedBytes(_Masked, bytes):
     """Bytes of which only the length is shown."""
 
     __slots__ = ()
@@ -27,3 +47,35 @@ class MaskedBytes(bytes):
     def __rich_repr__(self) -> Iterable[object]:
         """Show nothing more to rich, which shows the beginning of long bytes past ``__repr__``."""
         yield "length", len(self)
+
+
+class MaskedText(_Masked, str):
+    """Text that shows as the mask; ``str.__str__`` of it is the text."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return MASK
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __format__(self, spec: str) -> str:
+        return format(MASK, spec)
+
+    def __rich_repr__(self) -> Iterable[object]:
+        """Show nothing more to rich, which shows the beginning of long text past ``__repr__``."""
+        yield MASK
+
+
+class MaskedMap(_Masked, dict[str, Any]):
+    """A map of which only the names are shown. It is not to be changed."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<map of {', '.join(self)}>"
+
+    def __rich_repr__(self) -> Iterable[object]:
+        """Show the names to rich."""
+        yield from self

@@ -320,11 +320,10 @@ class Item(Model):
 
     def _take(self, row: Row) -> None:
         """Take over a stored row. What the class does not declare, or not with that type, stays as it came in *raw*."""
-        values, self.raw = self._read(row)
+        self.attribute_values, self.raw = self._read(row)  # before what can fail: a traceback shows this instance by its key
         self._partial = isinstance(row, PartialRow)
         if self.entity is not None and not self._partial:
-            values["data"] = self.entity.decode(f"read {self.entity.name}", row)
-        self.attribute_values = values
+            self.attribute_values["data"] = self.entity.decode(f"read {self.entity.name}", row)
         self._seen = {name: row[name] for name in (schema.UPDATED_AT, schema.WRITE_ID) if name in row}
 
     def take_head(self, head: WireMap) -> None:

@@ -29,6 +29,7 @@ from .exceptions import (
     clipped,
 )
 from .expressions import Expression, not_expired, update_expression
+from .masked import MaskedMap
 from .schema import (
     CREATED_AT,
     DATA,
@@ -472,7 +473,7 @@ class _Update:
         if old is not None and stored is None:
             reason = "Data is no map in the stored item; save() it whole"
             raise InvalidItemError(self.write.operation, self.write.key, reason, fields=(DATA,))
-        data = None if stored is None else plain_row(stored)
+        data = None if stored is None else MaskedMap(plain_row(stored))
         try:
             resolved = self.changes.resolve(data)
         except CodecError as error:

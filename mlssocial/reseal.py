@@ -263,7 +263,7 @@ class _Look:
 
 def _anew(token: Token, place: Place) -> Token:
     """Seal a token under the current key; DecryptionError if it cannot be opened."""
-    return Token.at_rest(place.seal(_opened(token, place).reveal()), place)
+    return Token.at_rest(place.seal(_opened(token, place)), place)
 
 
 def _opened(token: Token, place: Place) -> Secret:

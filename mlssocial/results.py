@@ -220,11 +220,18 @@ def _checksum(plan: Plan, content: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A row that cannot be read as its entity: its (PK, SK), why, and the row as it came, which is not shown."""
+    """
+    A row that cannot be read as its entity: its (PK, SK), why, and the row as it came.
+
+    The row is not shown, and does not pickle: there may be a token in it.
+    """
 
     key: tuple[str, str]
     error: InvalidItemError
     row: Row = field(repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Unreadable, (self.key, self.error, {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,16 +122,18 @@ class Scan(Generic[F]):
 
     Attributes:
         look: Does what is to be done about an item, and gives what is worth telling, or None. It pickles.
-        entities: The EntityTypes that it is about; other items do not travel, though they cost the same.
+        entities: The EntityTypes that it is about, all items if None; others do not travel, though they cost the same.
         segments: How many there are.
         consistent: Sees every write before it, for twice the read units.
+        with_expired: Looks at items whose TTL has passed, too.
         limit: How many items a page has at the most.
     """
 
     look: Callable[[Row], F | None]
-    entities: tuple[str, ...]
+    entities: tuple[str, ...] | None
     segments: int
     consistent: bool = False
+    with_expired: bool = False
     limit: int = field(default_factory=lambda: PAGE_ITEMS)
 
     def __call__(self, segment: int, after: WireMap | None) -> Done[Page[F]]:
@@ -141,7 +143,7 @@ class Scan(Generic[F]):
         for row in map(decode_row, answer.get("Items", ())):
             if stopping():
                 break
-            if expired(row, now):
+            if not self.with_expired and expired(row, now):
                 gone += 1
             elif (seen := self.look(row)) is not None:
                 found.append(seen)
@@ -151,18 +153,17 @@ class Scan(Generic[F]):
         return Done(page, plain_row(last) if last else None, units)
 
     def _request(self, segment: int, after: WireMap | None) -> dict[str, Any]:
-        expression = Expression()
-        names = [{"S": name} for name in self.entities]
-        request = {
+        request: dict[str, Any] = {
             "TableName": store().table_name,
-            "FilterExpression": expression.one_of((ENTITY_TYPE,), names),
             "Segment": segment,
             "TotalSegments": self.segments,
             "Limit": self.limit,
             "ConsistentRead": self.consistent,
             "ReturnConsumedCapacity": "TOTAL",
-            **expression.request(),
         }
+        if self.entities is not None:
+            expression, names = Expression(), [{"S": name} for name in self.entities]
+            request |= {"FilterExpression": expression.one_of((ENTITY_TYPE,), names), **expression.request()}
         return request if after is None else request | {"ExclusiveStartKey": after}
 
 
@@ -179,7 +180,7 @@ def scan(
     progress: Callable[[T], None] | None = None,
 ) -> T:
     """Do a job whose step is a scan, as :func:`segments.run` says; ConfigurationError for segments or a rate that cannot be."""
-    _check(step.segments, max_read_units)
+    check(step.segments, max_read_units)
     job = jobs.Job(name, step.segments, step, report, options)
     return jobs.run(
         job,
@@ -222,7 +223,8 @@ def insist(
     return found, Met.CHANGING
 
 
-def _check(segments: object, max_read_units: object) -> None:
+def check(segments: object, max_read_units: object) -> None:
+    """Refuse segments or a rate that cannot be; ConfigurationError says which."""
     if isinstance(segments, bool) or not isinstance(segments, int) or not 1 <= segments <= MAX_SEGMENTS:
         raise ConfigurationError(f"segments: a whole number from 1 to {MAX_SEGMENTS} is needed, not {segments!r}")
     if max_read_units is None:

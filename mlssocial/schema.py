@@ -31,6 +31,7 @@ from .entities import (
     SocialPostData,
 )
 from .exceptions import InvalidItemError, InvalidKeyError, shown
+from .masked import MaskedMap
 from .tokens import MASK, Token, is_sealed
 from .wire import Row, decode_row, encoded, plain, plain_row
 
@@ -56,8 +57,8 @@ class Content(NamedTuple):
     index_values: Mapping[str, Any]
 
     def plain(self) -> WireMap:
-        """Give Data as attribute values."""
-        return plain_row(decode_row(self.json))
+        """Give Data as attribute values, of which only the names are shown."""
+        return MaskedMap(plain_row(decode_row(self.json)))
 
 
 @dataclass(frozen=True, slots=True)

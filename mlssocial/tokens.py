@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hmac
 import re
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 from .exceptions import DecryptionError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
     from pydantic_core import core_schema
 
@@ -61,6 +63,22 @@ class Secret:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Secret:
         return self
+
+
+class DataKey(NamedTuple):
+    """
+    A key that a token is sealed with.
+
+    Attributes:
+        key: Its 32 bytes.
+        wrapped: What is stored beside the token to get it back, in text without a colon; empty where the key id is enough.
+    """
+
+    key: bytes
+    wrapped: str
+
+    def __repr__(self) -> str:
+        return f"DataKey({MASK!r})"
 
 
 class Opener(Protocol):
@@ -176,11 +194,27 @@ class _Hidden:
 
 
 def _hide(value: object, info: ValidationInfo) -> object:
-    if isinstance(value, Token):
+    return hidden(value, Token.at_rest if info.context == STORED else Token)
+
+
+def hidden(value: object, make: Callable[[str], Token] = Token) -> object:
+    """Give the token of a text, a token as it is, and for anything else what shows nothing of it and is no token."""
+    if value is None or isinstance(value, Token):
         return value
     if not isinstance(value, str):
         return _Hidden()
     try:
-        return Token.at_rest(value) if info.context == STORED else Token(value)
+        return make(value)
     except ValueError:
         return _Hidden()
+
+
+_NAMES = frozenset({"access_token", "accessToken", "refresh_token", "refreshToken"})
+
+
+def hide(values: dict[str, Any]) -> dict[str, Any]:
+    """Hide, in place, the values that are given as tokens, before anything can fail and a traceback show them."""
+    for name, value in values.items():
+        if isinstance(name, str) and name.partition("__")[0] in _NAMES:
+            values[name] = hidden(value)
+    return values

@@ -11,6 +11,7 @@ from .codec import WireMap
 from .exceptions import ConfigurationError, InvalidItemError, shown
 from .prepare import Prepared
 from .schema import Entity
+from .tokens import hide
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -85,6 +86,7 @@ class Transaction:
 
     def update(self, model: _Updates[P], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Change some fields of an item; refused with DoesNotExist, StaleItemError or WrongEntityError."""
+        hide(kwargs)
         entity, ids, given = _arguments("update", model, args, kwargs)
         change = changes.parse(entity, f"update {entity.name}", ids, given.get("fields", {}), given.get("remove", ()))
         seen = _version(model, f"update {entity.name}", entity.keys(ids), given)
@@ -101,6 +103,7 @@ class Transaction:
 
         ``t.check(Listing, "u1", "l1", status="active")``. Refused with DoesNotExist, StaleItemError or WrongEntityError.
         """
+        hide(kwargs)
         entity, ids, given = _arguments("update", model, args, kwargs)
         operation, key = f"check {entity.name}", entity.keys(ids)
         if given.get("remove"):

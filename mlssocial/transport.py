@@ -37,7 +37,8 @@ from botocore.exceptions import (
 )
 from botocore.httpsession import get_cert_path
 
-from .components import read_answer, time_left, until
+from .components import Answer, read_answer, time_left, until
+from .masked import MaskedBytes
 from .wire import OPERATIONS, encode_request, is_data_operation
 
 _CHUNK = 256 * 1024
@@ -57,17 +58,6 @@ _CALL = ("provide-client-params", "before-parameter-build", "before-call", "afte
 
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html: what changes on the way.
 _UNSIGNED = {"connection", "expect", "transfer-encoding", "user-agent", "x-amzn-trace-id"}
-
-
-class Answer:
-    """What botocore's after-call handlers look at."""
-
-    __slots__ = ("content", "headers", "status_code")
-
-    def __init__(self, status_code: int, headers: dict[str, str], content: bytes) -> None:
-        self.status_code = status_code
-        self.headers = headers
-        self.content = content
 
 
 class _Way(NamedTuple):
@@ -124,7 +114,7 @@ class Transport:
         if answer.status_code >= 300:
             refusal = self._refusal(way.model, answer)
             raise self._client.exceptions.from_code(refusal.get("Error", {}).get("Code"))(refusal, operation)
-        return read_answer(operation, answer.status_code, answer.headers, answer.content)
+        return read_answer(operation, answer)
 
     def _is_as_it_was(self, way: _Way) -> bool:
         handlers, calls = self._watchers()
@@ -162,11 +152,12 @@ class Transport:
         answer = self._exchange(params["url"], headers, params["body"], frozen)
         if answer.status_code >= 300:
             return answer, self._refusal(model, answer)
-        return answer, read_answer(operation, answer.status_code, answer.headers, answer.content)
+        return answer, read_answer(operation, answer)
 
     def _exchange(self, url: str, headers: dict[str, str], body: bytes, credentials: Any) -> Answer:
         pool = self._pools.get(url) or self._pool(url)
-        return pool.exchange(self._signer.head(pool.host, headers, body, credentials) + body, until.get())
+        # A view is not shown in a traceback with locals, as the bytes would be, and costs no copy.
+        return pool.exchange(memoryview(self._signer.head(pool.host, headers, body, credentials) + body), until.get())
 
     def _is_free(self, operation: str, url: str, request_signer: Any) -> bool:
         """Tell whether nobody stands on the way of this operation's requests."""
@@ -201,7 +192,7 @@ class Transport:
     def _refusal(self, model: Any, answer: Answer) -> Any:
         """Read an error as botocore does, with the fields that its shape has."""
         endpoint = self._client._endpoint  # noqa: SLF001
-        response = {"status_code": answer.status_code, "headers": answer.headers, "body": answer.content}
+        response = {"status_code": answer.status_code, "headers": answer.headers, "body": MaskedBytes(answer.content)}
         parser = endpoint._response_parser_factory.create_parser(model.service_model.resolved_protocol)  # noqa: SLF001
         parsed = parser.parse(response, model.output_shape)
         endpoint._add_modeled_error_fields(response, parsed, model, parser)  # noqa: SLF001
@@ -277,7 +268,7 @@ class _Pool:
         self._size, self._lock, self._closed = size, Lock(), False
         self._tls = _tls_context(verify) if parts.scheme == "https" else None
 
-    def exchange(self, request: bytes, until: float) -> Answer:
+    def exchange(self, request: memoryview, until: float) -> Answer:
         """Send a request and give its answer; botocore's exceptions tell how it failed."""
         connection = self._take(until)
         try:
@@ -397,7 +388,7 @@ class _Connection:
         """Close it."""
         self._socket.close()
 
-    def exchange(self, request: bytes, until: float) -> Answer:
+    def exchange(self, request: memoryview, until: float) -> Answer:
         """Send one request and read its answer to the end."""
         self.reusable, self._done = False, False
         self._headers: dict[str, str] = {}
@@ -407,7 +398,7 @@ class _Connection:
         sent = self._socket.send(request)
         while sent < len(request):
             self._limit(until)
-            sent += self._socket.send(memoryview(request)[sent:])
+            sent += self._socket.send(request[sent:])
         while not self._done:
             self._limit(until)
             received = self._socket.recv_into(self._buffer)

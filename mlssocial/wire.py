@@ -9,15 +9,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from .codec import CodecError, WireMap
 from .exceptions import StoreError
+from .masked import MaskedBytes
+from .tokens import MASK
 
 
-class AttributeValue(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fields=True):
+class Hiding(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fields=True):
+    """What is read from the table, and shows its type and never its content: other writers' tokens are in it."""
+
+    def __repr__(self) -> str:
+        there = [name for name in self.__struct_fields__ if getattr(self, name) is not None]
+        return f"<{type(self).__name__} of {', '.join(there)}>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Show no more to rich."""
+        return [(name, MASK) for name in self.__struct_fields__ if getattr(self, name) is not None]
+
+
+class AttributeValue(Hiding, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """One attribute value: the one member that is not None is its type and its content."""
 
     S: str | None = None
@@ -154,14 +168,19 @@ def decode_answer(operation: str, body: bytes) -> dict[str, Any]:
     return {name: value for name in answer.__struct_fields__ if (value := getattr(answer, name)) is not None}
 
 
+def to_json(value: Any, *, order: Literal["deterministic"] | None = None) -> bytes:
+    """Write attribute values in either form, masked ones too."""
+    return msgspec.json.encode(value, enc_hook=str.__str__, order=order)  # all that msgspec does not know is masked text
+
+
 def encoded(value: dict[str, Any]) -> msgspec.Raw:
     """Write a part of a request, to be put into it as it is."""
-    return msgspec.Raw(msgspec.json.encode(value))
+    return msgspec.Raw(to_json(value))
 
 
 def encode_request(request: dict[str, Any]) -> bytes:
-    """Write the body of a data operation's request; attribute values in either form."""
-    return msgspec.json.encode(request)
+    """Write the body of a data operation's request; attribute values in either form. It is not shown."""
+    return MaskedBytes(to_json(request))
 
 
 def is_at(row: Row, keys: Mapping[str, Any]) -> bool:

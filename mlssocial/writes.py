@@ -116,7 +116,10 @@ def _send(prepared: Prepared, patience: Patience) -> Row:
         except StoreError as error:
             if lost is not None:  # refused, throttled or not reached: that tells nothing of the first time
                 return _settle(write, lost, patience.to_look())
-            raise limits.refusal(write.operation, write.key, error) from error
+            broken = limits.broken(write.operation, write.key, error)
+            if broken is None:
+                raise
+            raise broken from error
         else:
             attributes: Row = answer.get("Attributes", {})
             return attributes

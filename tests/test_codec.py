@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlssocial import ListingData, Photo, SocialConnectionData, Token
-from mlssocial.codec import CodecError, decode, dump, encode, item_size, load, number_text
+from mlssocial.codec import CodecError, check_bounds, decode, dump, encode, item_size, load, number_text
 from mlssocial.schema import (
     LISTING,
     MLS_CONNECTION,
@@ -234,6 +234,13 @@ class TestWriting:
 
 
 class TestSize:
+    @given(values)
+    def test_bounds_are_no_tighter_than_an_item(self, value: dict[str, Any]) -> None:
+        """What fits into an item, to the byte, is within the bounds."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("mlssocial.codec.MAX_ITEM_BYTES", item_size({"n": value}) - 1)
+            check_bounds(decode(value))
+
     def test_as_dynamodb_counts(self) -> None:
         """An item is measured as DynamoDB documents it: names, UTF-8 bytes, digits in pairs, three bytes a container."""
         assert item_size({"é": {"S": "é"}}) == 4

@@ -42,6 +42,7 @@ from mlssocial import (
 from mlssocial.codec import CodecError, wire_name
 from mlssocial.components import DataParser
 from mlssocial.entities import AnyPlatform, Day, Flag, Moment, Number, Payload, Whole
+from mlssocial.masked import MaskedText
 from mlssocial.tokens import MASK
 from mlssocial.wire import (
     AttributeValue,
@@ -206,6 +207,8 @@ def anatomy(value: Any) -> Any:
         return type(value), value.as_tuple()
     if isinstance(value, datetime):
         return type(value), value.tzinfo, value.isoformat()
+    if isinstance(value, MaskedText):
+        return str, str.__str__(value)
     return type(value), value.reveal() if isinstance(value, Token) else value
 
 

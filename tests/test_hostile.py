@@ -215,6 +215,7 @@ ABSURD: dict[str, Callable[[], Any]] = {
     "a long list": lambda: [CANARY] * 3_000_000,
     "a list of nothing": lambda: [None] * 409_601,
     "a list of one long list": lambda: [[0] * 1000] * 10_000,
+    "a list of empty maps": lambda: [{}] * 102_400,
     "a large map": lambda: dict.fromkeys(map(str, range(500_000)), 0),
     "a large set": lambda: set(range(500_000)),
     "a long name": lambda: {"n" * 65_536: CANARY},

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -272,7 +273,7 @@ class TestWorkerAndMigration:
         assert {one.action.split(":")[1] for one in sent} >= {*MEMBERS.values(), "Query", "GetItem"}
         assert refusals(Role.WORKER, sent) == []
 
-    def test_what_migrations_do(self) -> None:
+    def test_what_migrations_do(self, tmp_path: Path) -> None:
         """The migration role may make, check, audit and repair the table, which no other may."""
         put_raw({"PK": {"S": "USER#u1"}, "SK": {"S": "LISTING#d"}, "EntityType": {"S": "Listing"}, "Data": {"M": {}}})
 
@@ -280,6 +281,11 @@ class TestWorkerAndMigration:
             mlssocial.create_table()
             mlssocial.check_table()
             mlssocial.audit_table(repair=True)
+            migrations = mlssocial.Migrations(folder=tmp_path)
+            migrations.new("indexes", template="index-keys")
+            migrations.up()
+            migrations.down()
+            migrations.unlock()
 
         sent = sent_by(migrate)
         assert refusals(Role.MIGRATION, sent) == []

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from mlssocial import ConfigurationError, Settings
@@ -33,6 +33,11 @@ def written(value: Any, *, escaped: bool) -> str:
     if isinstance(value, list):
         return "[" + " , ".join(written(entry, escaped=escaped) for entry in value) + "]"
     return str(value) if isinstance(value, Decimal) else json.dumps(value, ensure_ascii=escaped)
+
+
+def no_constant(_: str) -> None:
+    """Refuse NaN and Infinity."""
+    raise ValueError
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -67,20 +72,22 @@ class TestValues:
         (found,) = parse_each(written({"v": value, "n": [Decimal("1.50"), 7]}, escaped=False), Settings())
         assert found["n"] == ["1.50", "7"]
 
+    @example("NaN")
+    @example('{"a": 1, "a": 1}')
+    @example('"\\ud800"')
     @given(st.text(alphabet='{}[]",:\\u\n 01e-.truefalsnN\ud800\x00', max_size=30) | st.text(max_size=30))
     def test_agrees_with_the_standard_library(self, text: str) -> None:
         """What is no JSON to the standard library is refused, and what is, is read alike; but for NaN, twins and surrogates."""
+        assume("\ufeff" not in text)  # a byte order mark is blank to us
         try:
-            expected = json.loads(text, parse_int=Decimal, parse_float=Decimal, parse_constant=int, object_pairs_hook=once)
-            sound = "\\ud" not in ascii(expected)
+            expected = json.loads(
+                text, parse_int=parse_number, parse_float=parse_number, parse_constant=no_constant, object_pairs_hook=once
+            )
+            written(expected, escaped=False).encode()
         except ValueError:
-            sound, expected = False, None
-        if text.startswith("\ufeff") or text.endswith("\ufeff"):
-            return  # blank to us, as a byte order mark is
-        if sound:
-            assert read(text) == expected
-        else:
             refused(text)
+        else:
+            assert read(text) == expected
 
     @given(st.binary(max_size=40))
     def test_any_bytes(self, body: bytes) -> None:

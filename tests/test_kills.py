@@ -16,13 +16,15 @@ from pathlib import Path
 import pytest
 
 import mlssocial
-from mlssocial import audit_table, reseal_tokens
+from mlssocial import Migrations, audit_table, keys, reseal_tokens
 from mlssocial.connection import store
 from mlssocial.crypto import Place
 from mlssocial.settings import current
+from mlssocial.tokens import Secret
 
 from .conftest import ENDPOINT, Tally, put_raw
 from .test_audit import drifted, status_of
+from .test_migrations import data_of, increase, old, write
 from .test_reseal import connection, stored, tokens, use
 
 ITEMS = 120
@@ -115,7 +117,8 @@ def test_a_rotation(path: Path, tally: Tally, soak: bool) -> None:
     use("k1")
     users = [(f"USER#u{number}", "SOCIAL#X" if number % 3 else "MLS_CONNECTION#c") for number in range(ITEMS)]
     for number, key in enumerate(users):
-        put_raw(connection(key, accessToken=f"a{number}", refreshToken=Place.of(key, "refreshToken").seal(f"r{number}")))
+        sealed = Place.of(key, "refreshToken").seal(Secret(f"r{number}"))
+        put_raw(connection(key, accessToken=f"a{number}", refreshToken=sealed))
     use("k2", "k1")
     amid, moments = 0, random.Random(7)  # noqa: S311
     while amid < (40 if soak else 6):
@@ -136,6 +139,55 @@ def test_a_rotation(path: Path, tally: Tally, soak: bool) -> None:
         assert stored(key).count("enc:") == 1
     assert reseal_tokens(rotate=True).wanted == 0
     assert audit_table().sealed_tokens == {to: 2 * ITEMS}
+
+
+APPLIED = {"PK": {"S": keys.MIGRATIONS}, "SK": {"S": "MIGRATION#0001_counted"}}
+COUNTED = """
+entities = ["Listing"]
+
+def transform(item):
+    data = item["Data"]
+    if "town" not in data:
+        return None
+    data["city"] = data.pop("town")
+    data["times"] = data.get("times", 0) + 1
+    return item
+"""
+
+
+def test_a_migration(path: Path, tally: Tally, soak: bool) -> None:
+    """A migration that is killed again and again changes every item once, and loses nothing that others write meanwhile."""
+    folder = path.parent / "migrations"
+    write(folder, "0001_counted", COUNTED)
+    items = [old(number, views={"N": "0"}) for number in range(ITEMS)]
+    for item in items:
+        put_raw(item)
+    migrations, up = Migrations(folder=folder), ("migrations", "up", "--yes", "--segments", "3", "--folder", str(folder))
+    amid, counted, moments = 0, 0, random.Random(11)  # noqa: S311
+    while amid < (40 if soak else 3):
+        process = start(path, *up)
+        time.sleep(moments.uniform(0, 0.1))
+        process.kill()
+        process.communicate()
+        migrations.unlock()
+        amid += process.returncode == -signal.SIGKILL and path.exists()
+        if not path.exists():  # it came to its end: the items are put back, and all begins anew
+            assert {data_of(item)["times"]["N"] for item in items} == {"1"}
+            store().call("DeleteItem", {"TableName": store().table_name, "Key": APPLIED})
+            counted = 0
+            for item in items:
+                put_raw(item)
+        for item in items[::7]:
+            increase(item)
+        counted += 1
+    tally(kills=amid)
+    assert "verified: nothing left to change" in finished(path, *up)
+    for number, item in enumerate(items):
+        stored = data_of(item)
+        assert (stored["times"], stored["city"], "town" in stored) == ({"N": "1"}, {"S": "Reno"}, False)
+        assert stored["views"] == {"N": str(counted if number % 7 == 0 else 0)}
+    assert migrations.status()[0].applied is not None
+    assert [file.name for file in folder.iterdir()] == ["0001_counted.py"]
 
 
 def test_an_interrupted_command(path: Path) -> None:

@@ -25,9 +25,12 @@ from moto import mock_aws
 from rich.pretty import pretty_repr
 from rich.traceback import Traceback
 
-from mlssocial import ConfigurationError, StoreError
+import mlssocial
+from mlssocial import ConfigurationError, DecryptionError, SocialConnection, SocialConnectionData, StoreError, Token
 from mlssocial.kms import KMSKeys
 from mlssocial.masked import MaskedBytes
+
+from .conftest import get_raw
 
 CONTEXT = {"mlssocial:token_context": "mlssocial"}
 OTHER = {"mlssocial:token_context": "staging"}
@@ -425,6 +428,106 @@ with Server(answer) as server:
 """
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
         assert done.stdout == "0 ['GenerateDataKey', 'GenerateDataKey', 'GenerateDataKey']\n"
+
+
+class TestSealedTokens:
+    @pytest.fixture(autouse=True)
+    def _unset(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("MLSSOCIAL_TOKEN_KEYS")
+
+    def configure(self, **settings: Any) -> None:
+        """Point the project at moto's table, in another region than the key's."""
+        mlssocial.configure(table_name="homes", region="us-east-1", **settings)
+
+    def test_end_to_end(self, kms: KMS) -> None:
+        """With a KMS key's ARN for a key, tokens are sealed under a data key of KMS's, and open in another process."""
+        arn = kms.make()
+        self.configure(token_keys={"k1": arn})
+        mlssocial.create_table()
+        SocialConnection.objects.create("u1", "facebook", SocialConnectionData(access_token="EAAB", refresh_token="r"))
+        stored = get_raw("USER#u1", "SOCIAL#FACEBOOK")
+        assert stored is not None
+        sealed = stored["Data"]["M"]["accessToken"]["S"]
+        prefix, version, key_id, wrapped, _ = sealed.split(":")
+        assert (prefix, version, key_id) == ("enc", "v1", "k1")
+        self.configure(token_keys={"k1": arn})  # a provider of its own, that has no data key yet
+        data = SocialConnection.objects.get("u1", "facebook", consistent=True).data
+        assert (revealed(data.access_token), revealed(data.refresh_token)) == ("EAAB", "r")
+        opened = kms.client.decrypt(CiphertextBlob=base64.b64decode(wrapped), KeyId=arn, EncryptionContext=CONTEXT)
+        assert len(opened["Plaintext"]) == 32
+
+    def test_rotation(self, kms: KMS) -> None:
+        """Static keys and KMS's stand beside each other: a new current key seals, and the others open what they sealed."""
+        static, arn = base64.b64encode(b"s" * 32).decode(), kms.make()
+        self.configure(token_keys={"old": static})
+        mlssocial.create_table()
+        SocialConnection.objects.create("u1", "facebook", SocialConnectionData(access_token="1", refresh_token="2"))
+        self.configure(token_keys={"old": static, "k1": arn}, current_token_key="k1")
+        item = SocialConnection.objects.update("u1", "facebook", access_token="3")
+        assert (revealed(item.data.access_token), revealed(item.data.refresh_token)) == ("3", "2")
+        self.configure(token_keys={"k1": arn})
+        item = SocialConnection.objects.get("u1", "facebook", consistent=True)
+        assert revealed(item.data.access_token) == "3"
+        with pytest.raises(DecryptionError, match="key old is not among those that are configured"):
+            revealed(item.data.refresh_token)
+
+    def test_one_data_key_seals_many(self, kms: KMS) -> None:
+        """A batch of connections costs one request to KMS, and reading them all back elsewhere another."""
+        self.configure(key_provider=kms.watch(KMSKeys({"k1": kms.make()})), current_token_key="k1")
+        mlssocial.create_table()
+        SocialConnection.objects.save_many([connection(number) for number in range(60)])
+        assert kms.asked == {"GenerateDataKey": 1}
+        keys = mlssocial.settings.current().key_provider
+        assert isinstance(keys, KMSKeys)
+        keys.forget()
+        kms.watch(keys)
+        found = SocialConnection.objects.query("u1")
+        assert sorted(revealed(one.data.access_token) for one in found) == sorted(f"t{number}" for number in range(60))
+        assert kms.asked == {"GenerateDataKey": 1, "Decrypt": 1}
+
+    def test_another_context(self, kms: KMS) -> None:
+        """What was sealed in one context does not open in another one, and the error says which key and item."""
+        arn = kms.make()
+        self.configure(token_keys={"k1": arn})
+        mlssocial.create_table()
+        SocialConnection.objects.create("u1", "facebook", SocialConnectionData(access_token="t"))
+        self.configure(token_keys={"k1": arn}, token_context="staging")
+        found = SocialConnection.objects.get("u1", "facebook", consistent=True)
+        with pytest.raises(DecryptionError, match="not under this token_context") as caught:
+            revealed(found.data.access_token)
+        assert (caught.value.key_id, caught.value.key) == ("k1", ("USER#u1", "SOCIAL#FACEBOOK"))
+
+    def test_kms_refuses(self) -> None:
+        """What KMS refuses is its own error, for a write before anything is written, and for a read where it is revealed."""
+        with Server(refuses("DisabledException")) as server:
+            mlssocial.configure(endpoint_url="local:", key_provider=over_http(server), current_token_key="k1")
+            mlssocial.create_table()
+            with pytest.raises(StoreError, match="the key is disabled"):
+                SocialConnection.objects.create("u1", "facebook", SocialConnectionData(access_token="t"))
+            assert SocialConnection.objects.find("u1", "facebook", consistent=True) is None
+            server.answers = gives(b"k" * 32)
+            SocialConnection.objects.create("u1", "facebook", SocialConnectionData(access_token="t"))
+            mlssocial.configure(endpoint_url="local:", key_provider=over_http(server), current_token_key="k1")
+            server.answers = refuses("AccessDeniedException")
+            found = SocialConnection.objects.get("u1", "facebook", consistent=True)
+            with pytest.raises(StoreError, match="kms:GenerateDataKey and kms:Decrypt"):
+                revealed(found.data.access_token)
+            server.answers = refuses("InvalidCiphertextException")
+            with pytest.raises(DecryptionError, match="key k1 did not wrap its data key"):
+                revealed(found.data.access_token)
+            SocialConnection.objects.update("u1", "facebook", scope=["pages"])  # takes no key
+
+
+def revealed(token: Token | None) -> str:
+    """Give a token's text."""
+    assert token is not None
+    return token.reveal()
+
+
+def connection(number: int) -> SocialConnection:
+    """Make a connection of u1."""
+    data = SocialConnectionData(access_token=f"t{number}")
+    return SocialConnection(user_id="u1", platform=f"platform{number}", data=data)
 
 
 class TestConfiguration:

@@ -36,7 +36,7 @@ from mlssocial.connection import recorded, store
 from mlssocial.crypto import Place, key_id_of, key_provider
 from mlssocial.drift import Kind
 from mlssocial.settings import current
-from mlssocial.tokens import MASK, is_sealed
+from mlssocial.tokens import MASK, Secret, is_sealed
 
 from .conftest import get_raw, put_raw
 from .test_audit import before
@@ -69,7 +69,7 @@ def sealed(text: str, under: str, key: tuple[str, str] = FACEBOOK, name: str = "
     held = current()
     use(under)
     try:
-        return Place.of(key, name).seal(text)
+        return Place.of(key, name).seal(Secret(text))
     finally:
         mlssocial.configure(held)
 
@@ -351,7 +351,7 @@ class TestBesideOtherWriters:
         numbers = count()
 
         def interfere(params: dict[str, Any], **_: Any) -> None:
-            if json.dumps(FACEBOOK[0]) in str(params["body"]):
+            if json.dumps(FACEBOOK[0]) in params["body"].decode():
                 put_raw(
                     connection(accessToken=f"t{next(numbers)}") | {"UpdatedAt": {"N": str(1_800_000_000_000 + next(numbers))}}
                 )

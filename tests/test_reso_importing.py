@@ -147,6 +147,11 @@ class TestCreate:
         assert counts(report) == (1, 0, 0, 0, 1)
         assert "the largest field is description" in report.rejected[0].reason
 
+    def test_too_many(self) -> None:
+        """Of more photos than any item has room for, a listing keeps as many as fit."""
+        report = load(house(Media=[{"MediaURL": "u"}] * 103_000), house(ListingKey="K2"))
+        assert counts(report) == (2, 0, 0, 0, 0)
+
 
 @pytest.mark.usefixtures("table")
 class TestUpdate:

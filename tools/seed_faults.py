@@ -106,7 +106,7 @@ SEEDS = (
         "failed = False",
         (FAULTS,),
     ),
-    Seed("checksums are not looked at", "components.py", "checksum != str(crc32(body))", "False", (FAULTS,)),
+    Seed("checksums are not looked at", "components.py", "checksum != str(crc32(answer.content))", "False", (FAULTS,)),
     Seed("request ids are not looked at", "components.py", "if request_id is None:", "if False:", (FAULTS,)),
     Seed(
         "what a batch left unprocessed is dropped",
@@ -255,9 +255,30 @@ SEEDS = (
     Seed(
         "the app's policy takes tags for patterns",
         "iam.py",
-        'table, "StringEquals", [',
-        'table, "StringLike", [',
+        'table, "StringEquals", [keys.user',
+        'table, "StringLike", [keys.user',
         ("tests/test_iam.py",),
+    ),
+    Seed(
+        "a migration writes over what its version does not show",
+        "transforms.py",
+        "if name in row else None for name in (DATA, *changed)",
+        "if name in row else None for name in changed[:0]",
+        ("tests/test_migrations.py",),
+    ),
+    Seed(
+        "a migration takes a transform that doubles",
+        "transforms.py",
+        "again is not None and again != new",
+        "again is not None and again == old",
+        ("tests/test_migrations.py",),
+    ),
+    Seed(
+        "the lock on migrations is anyone's",
+        "migration_record.py",
+        'f"attribute_not_exists({expression.path((PK,))}) OR',
+        'f"attribute_exists({expression.path((PK,))}) OR attribute_not_exists({expression.path((PK,))}) OR',
+        ("tests/test_migrations.py",),
     ),
     Seed(
         "an import's checkpoint runs ahead of its writes",

@@ -49,7 +49,7 @@ def iam_policy_command(
     """
     settings = mlssocial.Settings.from_env()
     table = _table_arn(options, settings, account, partition)
-    context = token_context or str(getattr(settings, "token_context", "mlssocial"))
+    context = token_context or settings.token_context
     print_json(policy(Role(role), table, kms_key=kms_key, token_context=context))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,10 +10,12 @@ import click
 from mlssocial.entities import ListingStatus
 from mlssocial.models import Listing, MLSConnection, PerformanceMetrics, SocialConnection, SocialPost
 from mlssocial.results import Results
+from mlssocial.rollups import Period, rollup
 
 from .connect import connect
 from .options import Command, Globals, paging
-from .output import everything, show_pages
+from .output import console, everything, print_json, show_pages
+from .plot import period_of, save, terminal
 
 _user = click.option("--user", required=True, metavar="ID", help="Whose.")
 _STATUSES = click.Choice([status.value for status in ListingStatus])
@@ -69,6 +72,9 @@ def posts_command(options: Globals, /, user: str, listing: str | None, limit: in
 @click.option("--listing", required=True, metavar="ID", help="Of which listing.")
 @click.option("--since", metavar="YYYY-MM-DD", help="From this day on.")
 @click.option("--until", metavar="YYYY-MM-DD", help="Up to this day, it included.")
+@click.option("--plot", is_flag=True, help="Draw views, shares and inquiries over time, by platform.")
+@click.option("--by", type=click.Choice(["day", "week", "month"]), help="What a point of the plot sums up [by the time].")
+@click.option("--output", metavar="FILE", type=click.Path(dir_okay=False), help="Draw into a file, .png or .svg.")
 @paging
 @click.pass_obj
 def metrics_command(
@@ -78,14 +84,41 @@ def metrics_command(
     listing: str,
     since: str | None,
     until: str | None,
+    plot: bool,  # noqa: FBT001  click passes by name
+    by: Period | None,
+    output: str | None,
     limit: int,
     cursor: str | None,
     **how: bool,
 ) -> None:
-    """List a listing's figures, day by day."""
+    """List a listing's figures, day by day, or draw them."""
     found = PerformanceMetrics.objects.query(user, listing, since=since, until=until, **how)
     connect(options)
-    show_pages(options, [found.page(limit, cursor)], f"figures of {listing} in that time")
+    if plot or output is not None:
+        _plot(options, found, f"{listing} of {user}", by, output)
+    else:
+        show_pages(options, [found.page(limit, cursor)], f"figures of {listing} in that time")
+
+
+def _plot(options: Globals, found: Results[PerformanceMetrics], title: str, by: Period | None, output: str | None) -> None:
+    """Draw all days of a query, in the terminal or into a file."""
+    path = None if output is None else Path(output)
+    if path is not None and path.suffix.lower() not in {".png", ".svg"}:
+        raise click.BadParameter("a name that ends with .png or .svg is needed", param_hint="--output")
+    days = [(item.date, item.data) for item in found]
+    if not days:
+        click.echo(f"no figures of {title} in that time")
+        return
+    first, last = min(day for day, _ in days), max(day for day, _ in days)
+    period = by or period_of(first, last)
+    rows = rollup(days, first, last, period)
+    if path is not None:
+        save(rows, period, title, path)
+        click.echo(f"{len(rows)} {period}s of {title}: {path}")
+    elif options.json:
+        print_json([{name: getattr(row, name) for name in row.__slots__} for row in rows])
+    else:
+        console().print(*terminal(rows, period), sep="\n")
 
 
 @click.command("connections", cls=Command)

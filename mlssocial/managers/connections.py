@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 from mlssocial.connection import store
 from mlssocial.exceptions import StaleItemError
+from mlssocial.tokens import hide
 
 from .base import D, M
 from .queues import QueueManager
@@ -57,10 +58,12 @@ class ConnectionManager(QueueManager[M, D]):
             ItemNotFoundError: It is gone.
             StaleItemError: It has changed, and cannot be read; or others kept changing it until the deadline.
         """
-        ids = self._ids("update", connection)
-        values = {"access_token": access_token, "expires_at": expires_at, "refresh_token": refresh_token}
+        values = hide({"access_token": access_token, "refresh_token": refresh_token, "expires_at": expires_at})
+        del access_token
         if refresh_token is None:
             del values["refresh_token"]
+        del refresh_token  # a traceback shows what stands in variables
+        ids = self._ids("update", connection)
         patience, seen = store().patience(), connection
         while True:
             try:

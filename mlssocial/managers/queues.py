@@ -9,6 +9,7 @@ from mlssocial import changes, prepare, writes
 from mlssocial.codec import epoch_millis, wire_name
 from mlssocial.exceptions import InvalidItemError, ItemNotFoundError, StaleItemError, shown
 from mlssocial.schema import DATA, INDEX_ATTRIBUTES, LEASE_ID, LEASE_UNTIL, now_millis
+from mlssocial.tokens import hide
 
 from .base import D, EntityManager, M, own_errors
 
@@ -83,6 +84,7 @@ class QueueManager(EntityManager[M, D]):
             ItemNotFoundError: It is gone.
             InvalidItemError: It was not claimed, or a field is unknown, not valid, or none is given. Nothing was sent.
         """
+        hide(fields)
         ids, lease_id = self._lease("complete", lease)
         change = changes.parse(self.entity, f"complete {self.entity.name}", ids, fields, remove)
         with own_errors(self.model):
