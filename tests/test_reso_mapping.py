@@ -457,6 +457,15 @@ class TestPhotos:
         media = [{"MediaURL": f"u{number}", "MediaCategory": kind} for number, kind in enumerate(kinds)]
         assert self.urls(Media=[*media, {"MediaURL": " "}, {"MediaKey": "x"}]) == ["u0", "u1", "u2", "u3"]
 
+    def test_types(self) -> None:
+        """What its type says is no picture is none, whatever its category says; nor is one that was deleted."""
+        kinds = ["jpeg", "image/png", "JPG", None, "unheard of", "video/mp4", "MP4", "application/pdf", "pdf", "text/html"]
+        media: list[dict[str, Any]] = [
+            {"MediaURL": f"u{number}", "MediaCategory": "Photo", "MediaType": kind} for number, kind in enumerate(kinds)
+        ]
+        media += [{"MediaURL": "m", "MimeType": "video/quicktime"}, {"MediaURL": "d", "MediaStatus": "Deleted"}]
+        assert self.urls(Media=[*media, {"MediaURL": "c", "MediaStatus": "Complete"}]) == ["u0", "u1", "u2", "u3", "u4", "c"]
+
     def test_captions(self) -> None:
         """A caption is the short description, else the long one, else none."""
         media = [

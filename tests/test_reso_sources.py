@@ -191,6 +191,23 @@ class TestCheckpoint:
         assert [call.operation for call in calls].count("PutItem") == 270
         assert Listing.objects.query("u1").count() == 500
 
+    def test_a_window_that_fails_amid_others(self, folder: Path, path: Path) -> None:
+        """Where one of several windows under way fails, the checkpoint stays in front of it, though later ones were written."""
+        write(folder / "a.ndjson", *houses(*range(750)))
+
+        def refuse(params: dict[str, Any], **_: Any) -> None:
+            if b"flexmls-K250" in params["body"] or "flexmls-K250" in str(params["body"]):
+                raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "PutItem")
+
+        events = store().client.meta.events
+        events.register("before-call.dynamodb.PutItem", refuse)
+        with pytest.raises(StoreError, match="AccessDenied"):
+            load(folder, checkpoint=path, workers=8)
+        events.unregister("before-call.dynamodb.PutItem", refuse)
+        assert json.loads(path.read_text())["marks"][str(folder / "a.ndjson")]["position"] == 200
+        assert load(folder, checkpoint=path).total == 750
+        assert Listing.objects.query("u1").count() == 750
+
     def test_reads_what_is_new(self, folder: Path, path: Path) -> None:
         """When all is done, the next import with the checkpoint reads new and changed files only."""
         for name in "abc":

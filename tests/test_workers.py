@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import multiprocessing
 import os
 import pickle
@@ -21,15 +22,17 @@ from click.testing import CliRunner
 from distributed import Client, LocalCluster
 
 import mlssocial
-from mlssocial import AuditReport, ConfigurationError, ExecutorError, Settings, audit_table, reseal_tokens
+from mlssocial import AuditReport, ConfigurationError, ExecutorError, Listing, Settings, audit_table, reseal_tokens
 from mlssocial.cli.app import cli
 from mlssocial.connection import recorded, store
+from mlssocial.reso import ImportReport, import_feed
 from mlssocial.settings import current
 from mlssocial.workers import Done, Task, at_hand
 
 from .conftest import ENDPOINT, TOKEN_KEY, get_raw, put_raw
 from .test_audit import drifted, status_of
 from .test_reseal import FACEBOOK, connection, tokens
+from .test_reso_importing import house
 
 SEGMENTS = 4
 ITEMS = 60
@@ -292,6 +295,29 @@ class TestDask:
         assert audit_table().drifted == 0
         assert [status_of(number) for number in range(ITEMS)] == [["l1"]] * ITEMS
         assert list(tmp_path.glob("audit.json*")) == []
+
+    def test_an_import_whose_worker_is_killed(
+        self, cluster: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An import whose windows a cluster writes, one of whose workers is killed amid them, leaves each listing once."""
+        monkeypatch.setattr("mlssocial.reso.importing.WINDOW", 10)
+        feed = tmp_path / "feed.ndjson"
+        feed.write_text("\n".join(json.dumps(house(ListingKey=f"K{number}")) for number in range(300)))
+        killed: list[int] = []
+
+        def kill(report: ImportReport) -> None:
+            busy = [worker for worker, steps in watcher.processing().items() if steps]
+            if not killed and busy and report.total >= 100:
+                killed.append(watcher.run(os.getpid, workers=busy[:1])[busy[0]])
+                os.kill(killed[0], signal.SIGKILL)
+
+        names: dict[str, Any] = {"user_id": "importer", "provider": "flexmls", "checkpoint": tmp_path / "import.json"}
+        with Client(cluster.scheduler_address, set_as_default=False) as watcher:
+            report = import_feed(feed, **names, executor=address(cluster), workers=4, progress=kill)
+        assert len(killed) == 1
+        assert (report.created + report.unchanged, report.rejected_count) == (300, 0)
+        assert Listing.objects.query("importer", consistent=True).count() == 300
+        assert import_feed(feed, **names).total == 0
 
     def test_the_same_job_again_is_done_again(self, cluster: LocalCluster) -> None:
         """Dask takes no page for one that it has done already, not even on an executor that it would do so on."""

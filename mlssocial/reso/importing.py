@@ -33,7 +33,7 @@ from . import progress as checkpointing
 from .progress import Progress
 from .reading import Record
 from .report import ImportReport, ListingChange, RejectedFile
-from .sources import Feed, Ledger, Mark, Source, Step, feeds
+from .sources import Feed, FileFeed, Ledger, Mark, Source, Step, feeds
 from .targets import Action, Outcome, Removals, Target
 from .upserts import forget, upsert
 
@@ -138,7 +138,7 @@ def _check_files(found: list[Feed], checkpoint: object, rejected: str | os.PathL
             raise ConfigurationError(
                 f"checkpoint: {name} cannot be found again; import it from a file, or without a checkpoint"
             )
-        if rejected is not None and feed.name == str(Path(rejected).absolute()):
+        if rejected is not None and isinstance(feed, FileFeed) and feed.path.resolve() == Path(rejected).resolve():
             raise ConfigurationError(
                 f"{feed.name}: rejected records cannot be added to a file that is imported; name another one"
             )

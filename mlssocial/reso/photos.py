@@ -13,7 +13,34 @@ from .values import ABSENT, Fields, first, flag, number, stripped, text
 # RESO's other categories are no pictures of the property: videos, floor plans and documents, and photos of agents and offices.
 CATEGORIES = frozenset({"photo", "photos", "image", "images", "picture", "property photo", "primary photo"})
 
+# What MediaType, or a MIME type in its place, says of files that are no pictures, whatever their category.
+_OTHER_KINDS = ("video/", "audio/", "application/", "text/")
+_OTHER_TYPES = frozenset(
+    {
+        "avi",
+        "doc",
+        "docx",
+        "html",
+        "mov",
+        "mp3",
+        "mp4",
+        "mpeg",
+        "mpg",
+        "pdf",
+        "ppt",
+        "pptx",
+        "quicktime",
+        "rtf",
+        "text",
+        "txt",
+        "wav",
+    }
+    | {"wmv", "xls", "xlsx"}
+)
+
 _category = first(stripped, "MediaCategory")
+_type = first(stripped, "MediaType", "MimeType")
+_status = first(stripped, "MediaStatus")
 _media_url = first(stripped, "MediaURL")
 _media_caption = first(text, "ShortDescription", "LongDescription")
 _spark_caption = first(text, "Caption", "Name")
@@ -58,7 +85,14 @@ def _numbered(pictures: Iterable[tuple[str, Any]]) -> list[dict[str, Any]]:
 def _is_picture(entry: Fields) -> bool:
     category = _category(entry)
     is_picture = category is None or category is ABSENT or category.casefold() in CATEGORIES
-    return is_picture and isinstance(_media_url(entry), str)
+    return is_picture and not _is_other(entry) and isinstance(_media_url(entry), str)
+
+
+def _is_other(entry: Fields) -> bool:
+    """Tell whether an entry's type is no picture's, or it was deleted."""
+    kind, status = _type(entry), _status(entry)
+    is_other = isinstance(kind, str) and (kind.casefold().startswith(_OTHER_KINDS) or kind.casefold() in _OTHER_TYPES)
+    return is_other or (isinstance(status, str) and status.casefold() == "deleted")
 
 
 def _order(entry: Fields) -> tuple[bool, Any]:

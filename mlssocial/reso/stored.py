@@ -8,7 +8,7 @@ made has an id that follows from the two, and is read by it; those that another 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -64,9 +64,6 @@ OWNED: Mapping[Path, str] = {
 
 _NULL = {"NULL": True}
 
-Values = Mapping[Path, AttributeValue]
-Token = Callable[[AttributeValue], Any]
-
 
 def at(data: WireMap, path: Path) -> AttributeValue | None:
     """Give what stands at one of the paths that an import owns, None where there is nothing."""
@@ -88,7 +85,7 @@ def instant(timestamp: str | None) -> datetime | None:
     return found if found.utcoffset() is not None else found.replace(tzinfo=UTC)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Known:
     """
     A stored listing; in a dry run also what one would be.
@@ -110,12 +107,12 @@ class Known:
 
     def differences(self, given: WireMap) -> dict[Path, AttributeValue]:
         """Give what the feed says, and is not what is stored; missing and null are one."""
-        token = _same if self.row is not None else fingerprint
+        mark = _same if self.row is not None else fingerprint
         found = ((path, at(given, path)) for path in OWNED)
         return {
             path: value
             for path, value in found
-            if value is not None and self.values.get(path) != (None if value == _NULL else token(value))
+            if value is not None and self.values.get(path) != (None if value == _NULL else mark(value))
         }
 
 
