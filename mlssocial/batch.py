@@ -25,7 +25,7 @@ import msgspec
 from .connection import AnswerLostError, Patience, store
 from .exceptions import BatchIncompleteError, ItemError, MLSSocialError, OutcomeUnknownError, StoreError
 from .schema import PK, SK, Entity, key_of
-from .wire import Row, decode_row, invalid_answer
+from .wire import Row, decode_row, invalid_answer, row_of
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -114,8 +114,7 @@ def _batched(members: Iterable[T], size: int) -> Iterator[list[T]]:
 def _key_of(request: dict[str, Any]) -> Key:
     """Take the key out of a PutRequest or DeleteRequest that DynamoDB sent back."""
     (member,) = request.values()
-    key = member.get("Key") or member["Item"]
-    return key[PK]["S"], key[SK]["S"]
+    return key_of(row_of(member.get("Key") or member["Item"]))
 
 
 def at_once(work: Callable[[T], R], parts: Iterable[T], stopped: Event) -> Generator[R]:
@@ -398,7 +397,10 @@ class WholeBatch(Batch[T]):
         table = store().table_name
         requests = [self.request(key, sent) for key, (_, sent) in entries.items()]
         answer = store().call("BatchWriteItem", {"RequestItems": {table: requests}}, patience=patience)
-        return {_key_of(request) for request in answer.get("UnprocessedItems", {}).get(table, [])}
+        try:
+            return {_key_of(request) for request in answer.get("UnprocessedItems", {}).get(table, [])}
+        except (ValueError, LookupError):
+            raise AnswerLostError("what is left unprocessed cannot be read") from None
 
     def _refused(self, entries: dict[Key, tuple[T, Any]], error: StoreError) -> Outcome:
         """Find which of a request are at fault: DynamoDB refuses all for one that is not valid, and does not say which."""

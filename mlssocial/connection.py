@@ -35,6 +35,7 @@ from pynamodb.connection.table import TableConnection
 from . import components, local
 from .components import until
 from .exceptions import ConfigurationError, MLSSocialError, StoreError, store_error
+from .masked import without_frames
 from .schema import expired, now_millis
 from .settings import Settings, are_everyones, table_settings
 from .transport import Transport
@@ -231,7 +232,7 @@ class Store:
                 lost = lost or fate is _Fate.LOST
                 again = fate is _Fate.NOT_DONE or (fate is _Fate.LOST and repeatable)
                 if not again or not patience.wait():
-                    raise _translated(operation, request, error, lost=lost) from _without_frames(error)
+                    raise _translated(operation, request, error, lost=lost) from without_frames(error)
 
     def _send(self, operation: str, request: dict[str, Any], deadline: float) -> dict[str, Any]:
         client, calls, started, before = self.client, _calls.get(), time.perf_counter(), until.set(deadline)
@@ -285,15 +286,6 @@ class Store:
             retries={"mode": "standard", "total_max_attempts": 1},  # in its legacy mode DynamoDB has ten all the same
             user_agent_extra="mlssocial",
         )
-
-
-def _without_frames(error: Exception) -> Exception:
-    """Take the frames out of an error and those behind it: what botocore and urllib3 sent and received stands in them."""
-    inner: BaseException | None = error
-    while inner is not None and inner.__traceback__ is not None:
-        inner.__traceback__ = None
-        inner = inner.__cause__ or inner.__context__
-    return error
 
 
 class _Fate(Enum):

@@ -79,3 +79,12 @@ class MaskedMap(_Masked, dict[str, Any]):
     def __rich_repr__(self) -> Iterable[object]:
         """Show the names to rich."""
         yield from self
+
+
+def without_frames(error: Exception) -> Exception:
+    """Take the frames out of an error of another package's and those behind it: what was sent and received stands in them."""
+    inner: BaseException | None = error
+    while inner is not None and inner.__traceback__ is not None:
+        inner.__traceback__ = None
+        inner = inner.__cause__ or inner.__context__
+    return error

@@ -15,6 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from .exceptions import ConfigurationError, PlaintextTokensWarning
+from .masked import MaskedText
 from .tokens import Secret
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, naming the setting."""
+        object.__setattr__(self, "token_keys", _hidden(self.token_keys))
         self._check_numbers()
         for name in ("table_name", "region", "endpoint_url", "profile", "current_token_key", "token_context"):
             value = getattr(self, name)
@@ -118,17 +120,17 @@ class Settings:
                 raise ConfigurationError(f"{name}: a whole number above zero is needed, not {value!r}")
 
     def _take_keys(self) -> None:
-        """Check the keys, and hide them."""
+        """Check the keys."""
         if not isinstance(self.token_keys, Mapping):
             raise ConfigurationError("token_keys: a mapping of key ids to keys is needed")
         if self.token_keys and self.key_provider is not None:
             raise ConfigurationError("token_keys and key_provider: give one of them")
-        hidden = {_key_id("token_keys", key_id): _key(key_id, key) for key_id, key in self.token_keys.items()}
-        object.__setattr__(self, "token_keys", hidden)
+        for key_id, key in self.token_keys.items():
+            _check_key(_key_id("token_keys", key_id), key)
         current = self.current_token_key
-        if self.sealing_key is None and (hidden or self.key_provider is not None):
+        if self.sealing_key is None and (self.token_keys or self.key_provider is not None):
             raise ConfigurationError("current_token_key: name the key that tokens are sealed with")
-        if current is not None and current not in hidden and self.key_provider is None:
+        if current is not None and current not in self.token_keys and self.key_provider is None:
             raise ConfigurationError(f"current_token_key: {current!r} is not among token_keys")
         if current is not None:
             _key_id("current_token_key", current)
@@ -152,7 +154,12 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
         """Read ``MLSSOCIAL_*``; an unknown name is refused, so that a typo is not a silent default."""
         known = {f"{ENVIRONMENT_PREFIX}{field.name.upper()}": field for field in fields(cls)}
-        given = {name: value for name, value in environ.items() if name.startswith(ENVIRONMENT_PREFIX) and value}
+        given = {
+            name: MaskedText(value) if name in _SECRETS else value
+            for name, value in environ.items()
+            if name.startswith(ENVIRONMENT_PREFIX) and value
+        }
+        del environ  # a traceback with locals would show all of it, AWS's credentials too
         if unknown := sorted(given.keys() - known.keys() - _OTHERS):
             raise ConfigurationError(f"{', '.join(unknown)}: no such setting; there are {', '.join(sorted(known))}")
         return cls(**{known[name].name: _parsed(name, value) for name, value in given.items() if name in known})
@@ -160,6 +167,7 @@ class Settings:
 
 # A process has these of its own environment: credentials, and what opens tokens.
 _OWN = frozenset({"profile", "token_keys", "current_token_key", "key_provider"})
+_SECRETS = frozenset({"MLSSOCIAL_TOKEN_KEYS", "MLSSOCIAL_RESO_CLIENT_SECRET", "MLSSOCIAL_RESO_TOKEN"})
 # Environment variables of this project that are no settings of the table.
 _OTHERS = frozenset({"MLSSOCIAL_RESO_CLIENT_SECRET", "MLSSOCIAL_RESO_TOKEN", "MLSSOCIAL_TEST_ENDPOINT_URL"})
 _NUMBERS: Mapping[str, Callable[[str], float]] = {
@@ -187,14 +195,21 @@ def _parsed(name: str, value: str) -> Any:
         raise ConfigurationError(f"{name}: a number is needed, not {value!r}") from None
 
 
-def _keys_of(text: str) -> dict[str, str]:
-    """Read ``k1=<base64>,k2=arn:aws:kms:...``; an error shows nothing of it."""
-    pairs = [part.strip().partition("=") for part in text.split(",") if part.strip()]
-    if not all(key_id and equals and key for key_id, equals, key in pairs):
+def _keys_of(text: str) -> dict[str, Secret]:
+    """Read ``k1=<base64>,k2=arn:aws:kms:...``; an error shows nothing of it, nor does its frame."""
+    pairs = [_pair(part) for part in text.split(",") if part.strip()]
+    if not all(key for _, key in pairs):
         raise ConfigurationError("MLSSOCIAL_TOKEN_KEYS: key ids and keys are needed, as in k1=<base64>,k2=<ARN>")
-    if len({key_id for key_id, _, _ in pairs}) < len(pairs):
+    keys = {key_id.reveal(): key for key_id, key in pairs}
+    if len(keys) < len(pairs):
         raise ConfigurationError("MLSSOCIAL_TOKEN_KEYS: a key id is given twice")
-    return {key_id: key for key_id, _, key in pairs}
+    return keys
+
+
+def _pair(text: str) -> tuple[Secret, Secret]:
+    """Take a key id and its key apart; an empty key where one of them is missing."""
+    key_id, _, key = text.strip().partition("=")
+    return Secret(key_id), Secret(key if key_id else "")
 
 
 _KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
@@ -212,18 +227,26 @@ def _key_id(name: str, key_id: object) -> str:
     return key_id
 
 
-def _key(key_id: str, key: object) -> Secret:
-    """Hide a key; ConfigurationError, which does not show it, if it is none."""
-    text = key.reveal() if isinstance(key, Secret) else key
-    if isinstance(text, str):
-        try:
-            if is_kms_key(text) or len(base64.b64decode(text, validate=True)) == KEY_BYTES:
-                return Secret(text)
-        except (binascii.Error, ValueError):
-            pass  # what is wrong with it would show it
-    raise ConfigurationError(
-        f"token_keys: {key_id} is neither the base64 of {KEY_BYTES} bytes ('mlssocial token-key' makes one) nor a KMS key's ARN"
-    ) from None
+def _hidden(keys: object) -> Any:
+    """Hide keys before anything is found wrong with them; what is no mapping stays none."""
+    if not isinstance(keys, Mapping):
+        return Secret("")
+    return {
+        key_id: key if isinstance(key, Secret) else Secret(key if isinstance(key, str) else "") for key_id, key in keys.items()
+    }
+
+
+def _check_key(key_id: str, key: Secret) -> None:
+    if not _is_key(key.reveal()):
+        wanted = f"neither the base64 of {KEY_BYTES} bytes ('mlssocial token-key' makes one) nor a KMS key's ARN"
+        raise ConfigurationError(f"token_keys: {key_id} is {wanted}")
+
+
+def _is_key(text: str) -> bool:
+    try:
+        return is_kms_key(text) or len(base64.b64decode(text, validate=True)) == KEY_BYTES
+    except (binascii.Error, ValueError):
+        return False
 
 
 _lock = Lock()
@@ -246,6 +269,8 @@ def configure(settings: Settings | None = None, **changes: Any) -> Settings:
         ConfigurationError: A setting is unknown, of the wrong type or impossible.
     """
     global _settings
+    if "token_keys" in changes:
+        changes["token_keys"] = _hidden(changes["token_keys"])
     known = {field.name for field in fields(Settings)}
     if unknown := sorted(changes.keys() - known):
         raise ConfigurationError(f"{', '.join(unknown)}: no such setting; there are {', '.join(sorted(known))}")

@@ -28,6 +28,7 @@ from .managers import (
 )
 from .managers.bulk import CreateMany, DeleteMany, SaveMany, check_tenant
 from .models import Item, Listing, MLSConnection, PerformanceMetrics, SocialConnection, SocialPost
+from .tokens import hide
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -80,7 +81,7 @@ def _of_user(method: _TakesUser[P, R]) -> _Method[P, R]:
     """Make a method that gives its user in first place."""
 
     def of_user(self: _OfUser, *args: P.args, **kwargs: P.kwargs) -> R:
-        return method(self._manager, self._user_id, *args, **kwargs)
+        return method(self._manager, self._user_id, *args, **hide(kwargs))
 
     update_wrapper(of_user, method)
     signature = inspect.signature(method)
@@ -99,6 +100,7 @@ def _of_item(method: _TakesItem[P, R]) -> _Method[P, R]:
     verb, name = method.__name__, list(inspect.signature(method).parameters)[1]  # type: ignore[attr-defined]  # a function's
 
     def of_item(self: _OfUser, *args: P.args, **kwargs: P.kwargs) -> R:
+        hide(kwargs)
         self._own(verb, args[0] if args else kwargs.get(name))
         return method(self._manager, *args, **kwargs)
 

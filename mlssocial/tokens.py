@@ -104,7 +104,8 @@ class Token(Secret):
 
     def __init__(self, text: str) -> None:
         if not isinstance(text, str):
-            raise TypeError(f"a token is a string, not {type(text).__name__}")
+            text = type(text).__name__  # what was given is not to stand in a traceback with locals
+            raise TypeError(f"a token is a string, not {text}")
         if text == MASK:
             raise ValueError("this is the mask that stands for a token in dumps, not a token")
         if is_sealed(text):

@@ -122,7 +122,7 @@ class _BatchGetItem(msgspec.Struct):
 
 
 class _BatchWriteItem(msgspec.Struct):
-    UnprocessedItems: dict[str, Any] = {}
+    UnprocessedItems: dict[str, list[dict[str, dict[str, Row]]]] = {}
     ConsumedCapacity: Any = None
 
 

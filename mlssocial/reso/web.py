@@ -23,7 +23,8 @@ from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from mlssocial.exceptions import ConfigurationError, FeedError
-from mlssocial.tokens import MASK, Token
+from mlssocial.masked import MaskedMap, MaskedText
+from mlssocial.tokens import MASK, Token, hide
 
 from .sources import Ledger
 
@@ -47,6 +48,7 @@ _RENEW_AHEAD = 60.0
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HOUR = "%Y-%m-%dT%H"
+_BEARER = re.compile(r"[!-~]+", re.ASCII)
 _HOST = re.compile(r"[\w.-]+|[0-9A-Fa-f:.]+")
 _LOGGERS = ("httpx2", "httpcore2.connection", "httpcore2.http11", "httpcore2.proxy", "httpcore2.socks")
 
@@ -78,9 +80,9 @@ class ClientCredentials:
 
     def __post_init__(self) -> None:
         """Refuse an address to which no secret may be sent."""
-        check_url("token_url", self.token_url, secret=True)
         if isinstance(self.client_secret, str):
             object.__setattr__(self, "client_secret", Token(self.client_secret))
+        check_url("token_url", self.token_url, secret=True)
 
     @property
     def secret(self) -> str:
@@ -219,7 +221,7 @@ class Requests:
         """Send a request, a second time if its token has expired, and follow it within its origin."""
         renewed = False
         for _ in range(MAX_REDIRECTS + 2):
-            headers = {"Authorization": f"Bearer {token.reveal()}"} if (token := self._current()) else {}
+            headers = self._authorization(url)
             self.budget.take()
             with self._answer("GET", url, headers=headers) as response:
                 if response.status_code == 401 and self.credentials is not None and not renewed:
@@ -240,9 +242,9 @@ class Requests:
             with self._client.stream(method, url, **request) as response:
                 yield response
         except (package.TransportError, package.DecodingError) as error:
-            raise _PassingError(f"no answer, or not all of it ({type(error).__name__})") from error
-        except package.InvalidURL as error:
-            raise self._failed(url, "a link that is no URL") from error
+            raise _PassingError(f"no answer, or not all of it ({type(error).__name__})") from None  # it holds the request
+        except package.InvalidURL:
+            raise self._failed(url, "a link that is no URL") from None
 
     def within(self, base: str, link: object, what: str) -> str:
         """Resolve a link that the server gave; FeedError if it leads to another origin, which must not see the token."""
@@ -310,6 +312,14 @@ class Requests:
             self._renew()
         return self.token
 
+    def _authorization(self, url: str) -> dict[str, str]:
+        token = self._current()
+        if not token:
+            return {}
+        if not _BEARER.fullmatch(token.reveal()):  # what the HTTP client says of it would show it
+            raise self._failed(url, "the token has characters that none has")
+        return {"Authorization": MaskedText(f"Bearer {token.reveal()}")}
+
     def _secrets(self) -> list[str]:
         held = [self.token.reveal()] if self.token else []
         return [secret for secret in (*held, *([self.credentials.secret] if self.credentials else [])) if secret]
@@ -318,17 +328,17 @@ class Requests:
         """Get a new token."""
         if self.credentials is None:
             return
-        answer: dict[str, Any] = {}
+        answer: dict[str, Any] = MaskedMap()
         for in_header in (True, False):  # the standard wants servers to take the first, and some take the second only
             answer, status = self._asked(in_header=in_header)
             if status == 200:
                 break
         token, seconds = answer.get("access_token"), answer.get("expires_in")
-        if not isinstance(token, str) or not token or token == MASK:
+        if not isinstance(token, Token) or not token:
             said = self._shown(" ".join(str(answer[name]) for name in ("error", "error_description") if name in answer))
             reason = f"no token was given{f': {said}' if said else ''}; are client_id and client_secret right?"
             raise self._failed(self.credentials.token_url, reason)
-        self.token = Token(token)
+        self.token = token
         lasts = float(seconds) if isinstance(seconds, int | float) and 0 < seconds < 10**9 else None
         self._until = float("inf") if lasts is None else time.monotonic() + max(1.0, lasts - _RENEW_AHEAD)
         if self.on_token is not None:
@@ -337,10 +347,10 @@ class Requests:
     def _asked(self, *, in_header: bool) -> tuple[dict[str, Any], int]:
         credentials = self.credentials
         assert credentials is not None  # noqa: S101  the caller's
-        form = {"grant_type": "client_credentials"} | ({"scope": credentials.scope} if credentials.scope else {})
-        who: dict[str, Any] = {"auth": (credentials.client_id, credentials.secret)}
+        form = MaskedMap({"grant_type": "client_credentials"} | ({"scope": credentials.scope} if credentials.scope else {}))
+        who: dict[str, Any] = {"auth": httpx().BasicAuth(credentials.client_id, credentials.secret)}
         if not in_header:
-            who, form = {}, form | {"client_id": credentials.client_id, "client_secret": credentials.secret}
+            who, form = {}, MaskedMap(form, client_id=credentials.client_id, client_secret=credentials.secret)
         with self._answer("POST", credentials.token_url, data=form, **who) as response:
             status = response.status_code
             if status in _PASSING:
@@ -352,7 +362,7 @@ class Requests:
             answer = json.loads(content)
         except (ValueError, RecursionError):
             answer = None
-        return answer if isinstance(answer, dict) else {}, status
+        return MaskedMap(hide(answer) if isinstance(answer, dict) else {}), status
 
 
 class _Mask(logging.Filter):
