@@ -15,10 +15,11 @@ import mlssocial
 
 PACKAGE = Path(mlssocial.__file__).parent
 ROOT = Path(__file__).parents[1]
-LEAVES = {"cli", "local", "reso"}
+LEAVES = {"browse", "cli", "local", "reso"}
 # Top to bottom: a module imports from the layers below its own, and from its own only where they stand on one line.
 LAYERS = [
     {"cli"},
+    {"browse"},
     {"reso", "streams", "iam", "status"},
     {"transactions", "tenants"},
     {"models"},
