@@ -57,7 +57,7 @@ def admit(given: Options) -> Response | None:
     if given.hosts is not None and not _trusted(request.environ.get("HTTP_HOST", ""), given.hosts):
         abort(400, "The Host header names a site that this server does not know. Open it by its address, or as localhost.")
     if request.method not in METHODS:
-        abort(405, "These pages are read-only.", valid_methods=METHODS)
+        abort(405, valid_methods=METHODS, description="These pages are read-only.")
     if given.access_token is None:
         return None
     name = _cookie_name(given.access_token)
