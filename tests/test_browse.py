@@ -617,7 +617,7 @@ class TestErrors:
     def test_of_a_program_show_nothing_of_it(self, caplog: pytest.LogCaptureFixture) -> None:
         """A fault of the pages themselves is a plain 500, with its headers."""
         app = create_app(access_token=None)
-        app.view_functions["mlssocial_browse.home"] = lambda: {}[CANARY]
+        app.view_functions["mlssocial_browse.home"] = lambda: dict[str, str]()[CANARY]
         page = app.test_client().get("/")
         assert (page.status_code, leak_in(page.text)) == (500, None)
         assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]

@@ -42,8 +42,8 @@ SHOTS = (
     Shot("browse-listings", "listings?user=anna&status=active", 1280, 900),
     Shot("browse-listing", f"listing?user=anna&id={LISTING}", 1280, 1640),
     Shot("browse-listing-dark", f"listing?user=anna&id={LISTING}", 1280, 1640, dark=True),
-    Shot("browse-connections", "connections?user=anna", 1280, 800),
-    Shot("browse-queues", "queues", 1280, 1150),
+    Shot("browse-connections", "connections?user=anna", 1280, 840),
+    Shot("browse-queues", "queues", 1280, 1200),
     Shot("browse-listings-phone", "listings?user=anna", 390, 844),
     Shot("browse-listing-phone-dark", f"listing?user=anna&id={LISTING}#figures", 390, 844, dark=True),
 )
