@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -193,6 +194,8 @@ class TestAccess:
         """A visitor who was let in and comes with another token is refused."""
         client.get("/", query_string={"token": TOKEN})
         assert client.get("/", query_string={"token": "x"}).status_code == 403
+        assert client.get("/?token=").status_code == 403
+        assert client.get("/").status_code == 200
 
     def test_each_server_has_a_cookie_of_its_own(self, client: Client) -> None:
         """Servers on different ports, which share a browser's cookies, do not take each other's away."""
@@ -368,6 +371,16 @@ class TestListings:
         assert "1 row cannot be read and is left out: LISTING#a : price" in Document(page.text).text
         assert leak_in(page.text) is None
 
+    @pytest.mark.parametrize(
+        ("kind", "wall"), [("Residential", "M92 96"), ("Condominium", "M84 58"), ("Vacant Land", "M44 160"), (None, "M92 96")]
+    )
+    def test_draws_what_is_for_sale(self, get: Get, kind: str | None, wall: str) -> None:
+        """Where no photo is loaded there is a drawing of the kind of property, and a listing with next to nothing says so."""
+        Listing.objects.save("u7", "l1", ListingData(status=ListingStatus.EXPIRED, property_type=kind))
+        page = get("/listings?user=u7")
+        assert f'class="wall" d="{wall}' in page.text
+        assert "No photo No price Expired No address" in Document(page.text).text
+
     def test_photos_are_loaded_only_if_asked(self, get: Get) -> None:
         """By default no page has an image of another site's; with photos=True it has, without telling the site where from."""
         assert Document(get("/listings?user=u1").text).all("img") == []
@@ -459,6 +472,23 @@ class TestConnections:
         page = get("/connections?user=u3")
         assert "twitter \u2013 Healthy no date clear text none" in Document(page.text).text
         assert leak_in(page.text) is None
+
+    @pytest.mark.parametrize(
+        ("fields", "health"),
+        [
+            ({"access_token": None}, "No token"),
+            ({"access_token": "t"}, "Never synced"),
+            ({"access_token": "t", "expires_at": timedelta(days=-1)}, "Expired"),
+            ({"access_token": "t", "expires_at": timedelta(days=6)}, "Expires soon"),
+            ({"access_token": "t", "expires_at": timedelta(days=8), "last_synced_at": timedelta(0)}, "Healthy"),
+        ],
+    )
+    def test_health_of_a_feed(self, get: Get, fields: dict[str, Any], health: str) -> None:
+        """A feed's health is the worst that is known of it."""
+        now = datetime.now(UTC)
+        given = {name: now + value if isinstance(value, timedelta) else value for name, value in fields.items()}
+        MLSConnection.objects.save("u6", "c1", MLSConnectionData(**given))
+        assert f"c1 \u2013 {health} " in Document(get("/connections?user=u6").text).text
 
 
 class TestQueues:
@@ -828,6 +858,13 @@ class TestCommand:
             assert f"error: --host 127.0.0.1 --port {port}: " in result.stderr
             result = CliRunner().invoke(cli, ["--endpoint", "local:", "browse", "--host", "192.0.2.1"])
             assert (result.exit_code, "warning: 192.0.2.1 can be reached by others" in result.stderr) == (1, True)
+
+    def test_prints_json(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With --json the address is a document, and another address than loopback's is warned of where it can be had."""
+        monkeypatch.setattr("mlssocial.browse.serving.Server.serve_forever", lambda _: None)
+        result = CliRunner().invoke(cli, ["--endpoint", "local:", "--json", "browse", "--host", "0.0.0.0"])  # noqa: S104
+        assert json.loads(result.stdout)["url"].startswith("http://0.0.0.0:")
+        assert result.stderr.startswith("warning: 0.0.0.0 can be reached by others")
 
     @pytest.mark.skipif(not socket.has_ipv6, reason="there is no IPv6 here")
     def test_writes_ipv6_addresses_as_urls_do(self) -> None:

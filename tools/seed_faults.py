@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 COPIED = ("mlssocial", "tests", "conftest.py", "pyproject.toml")
 STATEFUL, FAULTS, RACES = "tests/test_stateful.py", "tests/test_faults.py", "tests/test_races.py"
 TENANTS = "tests/test_tenants.py"
+BROWSE = "tests/test_browse.py"
 UPSERTS, SOURCES, SERVER = "tests/test_reso_upserts.py", "tests/test_reso_sources.py", "tests/test_reso_server.py"
 
 
@@ -336,6 +337,41 @@ SEEDS = (
         'endswith((b"}", b"]"))',
         'endswith((b"",))',
         (SERVER,),
+    ),
+    Seed(
+        "pages open without the access token",
+        "browse/access.py",
+        "if brought is None else brought) != given.access_token:",
+        "if brought is None else brought) == Secret('none'):",
+        (BROWSE,),
+    ),
+    Seed(
+        "pages open under another site's name",
+        "browse/access.py",
+        'if name.lower() in names | {"localhost"}:',
+        'if name.lower() in names | {"localhost"} or "." in name:',
+        (BROWSE,),
+    ),
+    Seed(
+        "a page links to a script",
+        "browse/links.py",
+        'fits = parts.scheme.lower() in {"http", "https"} and bool(parts.hostname)',
+        "fits = True",
+        (BROWSE,),
+    ),
+    Seed(
+        "a page shows a token",
+        "browse/shown.py",
+        'return f"sealed under {key}" if key else "sealed" if token.sealed else "clear text"',
+        'return f"sealed under {key}" if key else token.reveal()',
+        (BROWSE,),
+    ),
+    Seed(
+        "a visitor's fields give orders to the links",
+        "browse/links.py",
+        'path = url_for(f"{request.blueprint or NAME}.{page}")',
+        'path = url_for(f"{request.blueprint or NAME}.{page}", **given)',
+        (BROWSE,),
     ),
 )
 

@@ -62,7 +62,7 @@ def admit(given: Options) -> Response | None:
         return None
     name = _cookie_name(given.access_token)
     brought = request.args.get(PARAMETER)
-    if Secret(brought or request.cookies.get(name, "")) != given.access_token:
+    if Secret(request.cookies.get(name, "") if brought is None else brought) != given.access_token:
         abort(403, "The access token is missing or wrong. Open the whole URL that 'mlssocial browse' printed when it started.")
     return None if brought is None else _remember(name, brought)
 

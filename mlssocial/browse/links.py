@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from flask import request, url_for
 
 NAME = "mlssocial_browse"
 
 
-def link(page: str, **arguments: Any) -> str:
-    """Give the address of a page of these, wherever they are mounted; arguments that are None are left out."""
+def link(page: str, /, **arguments: Any) -> str:
+    """
+    Give the address of a page of these, wherever they are mounted; arguments that are None are left out.
+
+    They are a visitor's own words, so they go past url_for, which takes some names for orders, such as _scheme.
+    """
     given = {name: value for name, value in arguments.items() if value is not None}
-    return url_for(f"{request.blueprint or NAME}.{page}", **given)
+    path = url_for(f"{request.blueprint or NAME}.{page}")
+    return f"{path}?{urlencode(given)}" if given else path
 
 
 def web_address(url: str | None) -> str | None:
