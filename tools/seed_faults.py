@@ -366,7 +366,13 @@ SEEDS = (
         "super().__init__(**fields)",
         LEAKS,
     ),
-    Seed("an unreadable row pickles", "results.py", "(self.key, self.error, {})", "(self.key, self.error, self.row)", LEAKS),
+    Seed(
+        "an unreadable row pickles",
+        "results.py",
+        "(self.key, self.error, {})",
+        "(self.key, self.error, self.row)",
+        LEAKS,
+    ),
     Seed(
         "a stale item pickles",
         "exceptions.py",
