@@ -400,6 +400,12 @@ def answers_nonsense(exchange: test_transport.Exchange) -> None:
     exchange.send(200, json.dumps(answer).encode())
 
 
+def leaves_what_has_no_key(exchange: test_transport.Exchange) -> None:
+    """Leave unprocessed what nobody can tell from the others."""
+    rest = [{"PutRequest": {"Item": {"Data": {"M": {"accessToken": {"S": CANARY}}}}}}]
+    exchange.send(200, json.dumps({"UnprocessedItems": {"homes": rest}}).encode())
+
+
 def answers_no_json(exchange: test_transport.Exchange) -> None:
     """Refuse with what is no JSON, and has a token in it."""
     exchange.send(400, exchange.request.body + CANARY.encode())
@@ -417,6 +423,7 @@ FAULTS: dict[str, Fault] = {
     "another item": shows(connection("u8", "SOCIAL#X")),
     "no item": shows({"Data": {"Z": CANARY}}),
     "nonsense": answers_nonsense,
+    "a rest without keys": leaves_what_has_no_key,
     "no JSON": answers_no_json,
 }
 EVENTS = (
