@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from .batch import BatchResult
 
 
+# Whoever looks at an error's context, such as what lets Dask pickle errors, looks past __suppress_context__.
+_context: Any = BaseException.__dict__["__context__"]
+
+
 class MLSSocialError(Exception):
     """Any error of this package. Errors cross processes: they pickle with their message and attributes, but for tokens."""
 
@@ -51,6 +55,15 @@ class MLSSocialError(Exception):
     def _portable(self) -> dict[str, Any]:
         """Give the attributes as they cross processes."""
         return self.__dict__
+
+    @property
+    def __context__(self) -> BaseException | None:
+        """None where the error was raised ``from`` another or from None: what it stood in may hold what must not be shown."""
+        return None if self.__suppress_context__ else _context.__get__(self)
+
+    @__context__.setter
+    def __context__(self, context: BaseException | None) -> None:
+        _context.__set__(self, context)
 
 
 class ConfigurationError(MLSSocialError, RuntimeError):

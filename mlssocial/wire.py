@@ -197,6 +197,8 @@ def shows_asked(request: dict[str, Any], answer: dict[str, Any]) -> bool:
 
     Of a page the first row is looked at, since rows are decoded when they are needed.
     """
+    if "Error" not in answer and not _is_whole(request, answer):
+        return False
     if "Key" in request:
         item = answer.get("Item", answer.get("Attributes"))
         return item is None or is_at(item, request["Key"]) or "ProjectionExpression" in request
@@ -211,6 +213,18 @@ def shows_asked(request: dict[str, Any], answer: dict[str, Any]) -> bool:
     if "RequestItems" in request:
         found = answer.get("Responses", {}).items()
         return all(_is_asked(rows[0], request["RequestItems"][table]) for table, rows in found if rows)
+    return True
+
+
+def _is_whole(request: dict[str, Any], answer: dict[str, Any]) -> bool:
+    """Tell whether an answer has what each of its kind has: that nothing was found is another thing than nothing."""
+    if request.get("ReturnValues") == "ALL_NEW":
+        return "Attributes" in answer
+    if members := request.get("TransactItems"):
+        return "Responses" in answer or "Get" not in members[0]
+    if tables := request.get("RequestItems"):
+        told = {*answer.get("Responses", ()), *answer.get("UnprocessedKeys", ())}
+        return all("Keys" not in asked or table in told for table, asked in tables.items())
     return True
 
 

@@ -22,9 +22,9 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 @click.pass_obj
 def browse_command(options: Globals, user: str | None, host: str, port: int, names: tuple[str, ...], photos: bool) -> None:  # noqa: FBT001  click passes by name
     """
-    Serve pages to look at the table with, until Ctrl-C.
+    Serve pages to look at the table with.
 
-    Listings, a listing with its posts and figures, connections, and the work queues; read-only, and on this machine alone
+    Listings, their posts and figures, connections, and the work queues; read-only, until Ctrl-C, and on this machine alone
     unless --host says otherwise. Prints the address, which has a token that is made anew for each run: whoever has it sees
     every user's items.
     """
