@@ -33,7 +33,8 @@ wheels: .venv/installed
 # The proofs at large size, for a quarter of an hour: make soak SOAK="-k embedded"; see docs/explanation.md.
 soak: .venv/installed
 	$(BIN)/pytest --no-cov --soak --durations=12 tests/test_stateful.py tests/test_faults.py tests/test_races.py \
-	  tests/test_kills.py tests/test_import_kills.py tests/test_tenants.py tests/test_crypto.py tests/test_hostile.py $(SOAK)
+	  tests/test_kills.py tests/test_import_kills.py tests/test_tenants.py tests/test_crypto.py tests/test_hostile.py \
+	  tests/test_wheel.py tests/test_newcomer.py $(SOAK)
 
 # Faults put into copies of the package, and which test finds each: make seeded-faults SEED="checksums".
 seeded-faults: .venv/installed
