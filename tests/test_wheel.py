@@ -99,7 +99,10 @@ run("metrics", "--user", "u1", "--listing", "l1", "--output", "views.svg")
 assert "<svg" in Path("views.svg").read_text()
 """
 )
-PROMPTS = COMMANDS + "assert 'IPython' in run('shell', input='import sys; print([n for n in sys.modules if n == \"IPython\"])\\nexit\\n')"
+PROMPTS = (
+    COMMANDS
+    + "assert 'IPython' in run('shell', input='import sys; print([n for n in sys.modules if n == \"IPython\"])\\nexit\\n')"
+)
 BUILDS = "import furo, myst_parser, sphinx, mlssocial.keys"
 
 PROMISES = {
@@ -170,7 +173,12 @@ class Environment:
         path = self.home / "script.py"
         path.write_text(script)
         return subprocess.run(
-            [self.python, "-W", "error", path], cwd=self.home, env={"HOME": str(self.home)}, capture_output=True, text=True, check=False
+            [self.python, "-W", "error", path],
+            cwd=self.home,
+            env={"HOME": str(self.home)},
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     def check(self, script: str) -> None:
@@ -236,7 +244,9 @@ class TestWithoutExtras:
 
     def test_imports(self, bare: Environment) -> None:
         """Every public name is there, and every module that is for no extra imports."""
-        bare.check("import mlssocial\nfor name in mlssocial.__all__: getattr(mlssocial, name)\nimport mlssocial.reso, mlssocial.kms")
+        bare.check(
+            "import mlssocial\nfor name in mlssocial.__all__: getattr(mlssocial, name)\nimport mlssocial.reso, mlssocial.kms"
+        )
 
     @pytest.mark.parametrize(
         ("script", "extra"),

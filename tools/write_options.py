@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from mlssocial.cli.app import COMMANDS, cli
 PAGE = Path(__file__).parents[1] / "docs" / "options.md"
 HEAD = """# Every option
 
-As `mlssocial COMMAND --help` prints them; what the commands do is in [command line](command-line.md). `make options` writes this page, and
-a test fails where it is not what the commands say. `--json` and `--verbose` are there for every command, and so are those that say where
-the table is, before the command's name or behind it:
+As `mlssocial COMMAND --help` prints them; what the commands do is in [command line](command-line.md).
+`make options` writes this page, and a test fails where it is not what the commands say. `--json` and
+`--verbose` are there for every command, and so are those that say where the table is, before the
+command's name or behind it:
 """
 
 
@@ -40,7 +42,8 @@ def row(option: click.Option) -> str:
     default = option.default if option.show_default or isinstance(option.default, int) else None
     said = f" Without it: {default}." if default and not option.is_flag else ""
     names = ", ".join(f"`{name}`" for name in option.opts)
-    return f"| {names} | {value} | {option.help or ''}{said}{' Needed.' if option.required else ''} |"
+    text = re.sub(r"(?<!\S)--[a-z-]+", r"`\g<0>`", option.help or "")
+    return f"| {names} | {value} | {text}{said}{' Needed.' if option.required else ''} |"
 
 
 def table(options: list[click.Option]) -> str:
