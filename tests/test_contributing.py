@@ -84,7 +84,7 @@ def test_the_steps_make_an_entity(copy: Path) -> None:
 def test_the_steps_are_in_style(copy: Path) -> None:
     """What the steps write passes the linter."""
     ruff = Path(sys.executable).with_name("ruff")
-    command = [ruff, "check", "--no-cache", "mlssocial"]
+    command = [str(ruff), "check", "--no-cache", "mlssocial"]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 

@@ -37,7 +37,7 @@ def test_every_page_is_led_to() -> None:
 
 
 def test_path_from_a_clean_checkout(tmp_path: Path, soak: bool) -> None:
-    """In a copy where nothing is made yet, ``make demo`` sets all up; then the tour, the tutorial and the examples run there."""
+    """In a copy where nothing is made, ``make demo`` sets all up; then the tour, the tutorial and the examples run there."""
     if not soak:
         pytest.skip("setting all up takes minutes: make wheels")
     checkout = shutil.copytree(ROOT, tmp_path / "mlssocial", ignore=shutil.ignore_patterns(*LEFTOVERS))
@@ -48,7 +48,8 @@ def test_path_from_a_clean_checkout(tmp_path: Path, soak: bool) -> None:
         assert done.returncode == 0, (command, done.stdout[-3000:], done.stderr[-3000:])
         return done.stdout
 
-    assert "12 questions" in run("make", "demo", f"PYTHON={sys._base_executable}")
+    python = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
+    assert "12 questions" in run("make", "demo", f"PYTHON={python}")
     examples = [str(path.relative_to(checkout)) for path in (checkout / "tests").glob("test_example*.py")]
     assert " passed" in run(".venv/bin/pytest", "-q", "-n0", "--no-cov", *PAGES, *examples)
     run(".venv/bin/mlssocial", "--version")

@@ -26,8 +26,8 @@ import mlssocial
 
 ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "requirements.lock"
-RELEASED = ("mlssocial", "docs", "tests", "tools", "benchmarks", "examples", "*.md", "LICENSE", "MANIFEST.in", "Makefile")
-RELEASED += ("setup.cfg", "pyproject.toml", "requirements.lock", "conftest.py")
+FOLDERS = ["mlssocial", "docs", "tests", "tools", "benchmarks", "examples"]
+FILES = ["*.md", "LICENSE", "MANIFEST.in", "Makefile", "setup.cfg", "pyproject.toml", "requirements.lock", "conftest.py"]
 
 WRITES = """
 import mlssocial
@@ -132,7 +132,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = home / "source"
     source.mkdir()
     leftovers = shutil.ignore_patterns("__pycache__", "_build", "*.egg-info")
-    for path in [path for pattern in RELEASED for path in ROOT.glob(pattern)]:
+    for path in [path for pattern in FOLDERS + FILES for path in ROOT.glob(pattern)]:
         if path.is_dir():
             shutil.copytree(path, source / path.name, ignore=leftovers)
         else:
