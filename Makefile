@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types unit soak seeded-faults lock clean bench bench-cold bench-memory bench-feed bench-lock security security-lock screenshots
+.PHONY: demo test lint types unit docs options wheels soak seeded-faults lock clean bench bench-cold bench-memory bench-feed bench-lock security security-lock screenshots
 
 demo: .venv/installed
 	$(BIN)/mlssocial demo
@@ -23,10 +23,22 @@ unit: .venv/installed
 	$(BIN)/pytest -n auto --dist loadfile --cov --cov-report=term-missing:skip-covered $(PROOFS:%=--ignore=%)
 	$(BIN)/pytest -n auto --dist worksteal --no-cov $(PROOFS)
 
+# The site, in docs/_build/html: a warning is an error, and no network is asked.
+docs: .venv/installed
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
+
+options: .venv/installed
+	$(BIN)/python tools/write_options.py
+
+# The wheel with each extra by itself, and the README's commands in a fresh checkout: minutes, and a package index.
+wheels: .venv/installed
+	$(BIN)/pytest --no-cov --soak --durations=12 tests/test_wheel.py tests/test_newcomer.py
+
 # The proofs at large size, for a quarter of an hour: make soak SOAK="-k embedded"; see docs/explanation.md.
 soak: .venv/installed
 	$(BIN)/pytest --no-cov --soak --durations=12 tests/test_stateful.py tests/test_faults.py tests/test_races.py \
-	  tests/test_kills.py tests/test_import_kills.py tests/test_tenants.py tests/test_crypto.py tests/test_hostile.py $(SOAK)
+	  tests/test_kills.py tests/test_import_kills.py tests/test_tenants.py tests/test_crypto.py tests/test_hostile.py \
+	  tests/test_wheel.py tests/test_newcomer.py $(SOAK)
 
 # Faults put into copies of the package, and which test finds each: make seeded-faults SEED="checksums".
 seeded-faults: .venv/installed
@@ -93,4 +105,4 @@ security-lock:
 	  --custom-compile-command "make security-lock" tools/security.in --output-file tools/security.lock
 
 clean:
-	rm -rf .venv .venv-bench .venv-security build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf .venv .venv-bench .venv-security build dist docs/_build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -56,7 +56,7 @@ class AuditReport(TokenReport):
 
     @property
     def left(self) -> int:
-        """How many items are as wrong as they were: drift that was not repaired, and what cannot be read."""
+        """How many items are as wrong as they were, by drift that was not repaired or since they cannot be read."""
         unrepaired = self.outcomes.get(Outcome.FOUND, 0) + self.outcomes.get(Outcome.FAILED, 0)
         return unrepaired + sum(kinds.get(Kind.UNREADABLE, 0) for kinds in self.counts.values())
 

@@ -32,7 +32,7 @@ _NONCE_BYTES = 12  # what NIST SP 800-38D recommends, 8.2
 
 class KeyProvider(Protocol):
     """
-    Where keys come from: :class:`StaticKeys`, :class:`mlssocial.kms.KMSKeys`, or one of your own.
+    Where keys come from: the setting ``token_keys``, :class:`mlssocial.kms.KMSKeys`, or one of your own.
 
     Both methods raise LookupError where there is no key of that id. *context* has to be the same both times.
     """

@@ -308,9 +308,9 @@ class ListingData(Payload):
 
     status: ListingStatus
     mls_id: str | None = None
-    """RESO ListingKey: opaque, never a number."""
+    """RESO's ListingKey, opaque, never a number."""
     mls_number: str | None = None
-    """RESO ListingId: what people quote."""
+    """RESO's ListingId, what people quote."""
     mls_provider: str | None = None
     """The feed that it came by."""
     price: Number | None = None

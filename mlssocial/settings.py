@@ -56,13 +56,13 @@ class Settings:
         max_pool_connections: How many connections are kept; set it to the number of threads.
         transport: ``direct``, this project's own way for data operations, or ``botocore``.
         token_keys: The keys that tokens are sealed with, by id: the base64 of 32 bytes, or the ARN of a key or an alias in AWS
-            KMS. Held as :class:`Secret`. In the environment ``k1=<base64>,k2=arn:aws:kms:...``.
+            KMS. Held as secrets, which show nothing. In the environment ``k1=<base64>,k2=arn:aws:kms:...``.
         current_token_key: The id of the one that seals; the others open what they have sealed. Not needed where there is one.
         token_context: What all tokens are bound to beside their place; a token of another context does not open. It is not the
             table's name, which a restored backup changes.
         key_provider: Another source of keys, instead of *token_keys*.
         allow_plaintext_tokens: Without a key, write tokens in clear text, and warn; otherwise that is refused.
-        max_input_bytes: How large JSON for one payload may be: see :meth:`Payload.from_json`.
+        max_input_bytes: How large JSON for one payload may be: see ``ListingData.from_json``.
         max_file_bytes: How much of a file is held at once: a line or a record of a feed, unzipped, or a job's checkpoint.
         max_input_depth: How deep lists and objects of JSON from outside may be nested.
         max_input_digits: How many digits a number of it may have.

@@ -31,7 +31,14 @@ _REVEALING = "tokens in clear text will be readable in the export; to go on type
 
 @click.command("export", cls=Command)
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--format", "kind", type=click.Choice([DYNAMODB_JSON, CSV]), default=DYNAMODB_JSON, show_default=True)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice([DYNAMODB_JSON, CSV]),
+    default=DYNAMODB_JSON,
+    show_default=True,
+    help="What the files are; CSV is for analysts, and cannot be restored.",
+)
 @click.option("--entity", type=click.Choice(list(ENTITIES)), help="Only these; CSV needs it.")
 @click.option("--reveal", is_flag=True, help="Leave tokens in clear text that lie so; asks first.")
 @click.option("--consistent", is_flag=True, help="See every write before this one, for twice the read units.")

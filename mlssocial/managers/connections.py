@@ -46,7 +46,7 @@ class ConnectionManager(QueueManager[M, D]):
 
         Of workers that refresh one connection at the same time one wins, and the others get the winner's tokens; what anybody
         changed beside the tokens is kept and hinders nobody. One request, and another for each time that such a change came
-        between. A lease on the connection goes on: :meth:`release` it.
+        between. A lease on the connection goes on: :meth:`~mlssocial.managers.QueueManager.release` it.
 
         Args:
             connection: As it was read before the platform was asked.
