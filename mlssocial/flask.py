@@ -26,6 +26,7 @@ except ModuleNotFoundError as error:
 import click
 
 from .cli.app import LazyGroup, cli
+from .cli.options import Globals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,6 +113,8 @@ def _commands() -> click.Group:
 
     @with_appcontext
     def in_context() -> None:
-        click.get_current_context().with_resource(using(current()))
+        context = click.get_current_context()
+        settings = context.ensure_object(Globals).settings = current()
+        context.with_resource(using(settings))
 
     return LazyGroup(NAME, callback=in_context, params=cli.params, help=cli.help, context_settings=cli.context_settings)

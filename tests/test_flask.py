@@ -387,6 +387,23 @@ class TestCommands:
         assert run("mlssocial", "init") == "mlssocial: made; all is well\n"
         assert "Import listings from an MLS" in run("mlssocial", "--help")
 
+    def test_without_a_table(self) -> None:
+        """Where neither the application nor the process names a table, that is said, and no other is made up."""
+        found = make().test_cli_runner().invoke(args=["mlssocial", "init"])
+        assert (found.exit_code, found.stderr.count("\n")) == (1, 1)
+        assert "no table is configured" in found.stderr
+
+    def test_without_rich(self, tmp_path: Any) -> None:
+        """An application works without the extra of the command line, whose commands then name it."""
+        code = (
+            "import sys; sys.modules['rich'] = None\n"
+            "from flask import Flask\nfrom mlssocial.flask import MLSSocial\n"
+            "app = Flask('homes')\nMLSSocial(app)\nfound = app.test_cli_runner().invoke(args=['mlssocial', 'init'])\n"
+            "print(found.exit_code, found.stderr)"
+        )
+        shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        assert shown.strip() == "1 error: the command line needs rich: pip install 'mlssocial[cli]'"
+
     def test_shell(self) -> None:
         """`flask shell` has every public name at hand."""
         found = make().make_shell_context()
