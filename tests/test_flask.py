@@ -393,7 +393,7 @@ class TestCommands:
         assert (found.exit_code, found.stderr.count("\n")) == (1, 1)
         assert "no table is configured" in found.stderr
 
-    def test_without_rich(self, tmp_path: Any) -> None:
+    def test_without_rich(self) -> None:
         """An application works without the extra of the command line, whose commands then name it."""
         code = (
             "import sys; sys.modules['rich'] = None\n"
