@@ -47,9 +47,9 @@ def answer(error: MLSSocialError, accept: str) -> Answer:
     status, words = next(_ANSWERS[kind] for kind in ERRORS if isinstance(error, kind))
     detail = words or str(error)
     if _prefers_html(accept):
-        return Answer(status, "text/html", _PAGE.format(title=status.phrase, detail=escape(detail)))
+        return Answer(status.value, "text/html", _PAGE.format(title=status.phrase, detail=escape(detail)))
     problem = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
-    return Answer(status, "application/problem+json", json.dumps(problem))
+    return Answer(status.value, "application/problem+json", json.dumps(problem))
 
 
 def _prefers_html(accept: str) -> bool:

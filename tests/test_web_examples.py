@@ -169,14 +169,15 @@ class TestFlask:
         with using(settings):
             sold = Listing.objects.query_by_status("agent-1", ListingStatus.SOLD).first()
             assert sold is not None
-        path = self.links(flask_site.get("/").text)[1]
+        path, form = self.links(flask_site.get("/").text)[1], {"post_id": "p", "platform": "facebook", "content": "x"}
         found = [
             flask_site.get("/listings/none").status_code,
             flask_site.get("/?cursor=broken").status_code,
-            flask_site.post(f"{path}/posts", data={"post_id": "p", "platform": "myspace", "content": "x"}).status_code,
-            flask_site.post(f"/listings/{sold.listing_id}/posts", data={}).status_code,
+            flask_site.post(f"{path}/posts", data=form | {"platform": "myspace"}).status_code,
+            flask_site.post("/listings/none/posts", data=form).status_code,
+            flask_site.post(f"/listings/{sold.listing_id}/posts", data=form).status_code,
         ]
-        assert found == [404, 400, 400, 409]
+        assert found == [404, 400, 400, 404, 409]
         assert "<h1>Not Found</h1>" in flask_site.get("/listings/none", headers={"Accept": "text/html"}).text
 
 

@@ -12,7 +12,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 
 import mlssocial
-from mlssocial import ListingData, ListingStatus, Platform, PostStatus, SocialPostData, UserManagers
+from mlssocial import InvalidItemError, ListingData, ListingStatus, Platform, PostStatus, SocialPostData, UserManagers
 from mlssocial.fastapi import PROBLEMS, MLSSocial, lifespan, managers
 from mlssocial.reso import demo_page, import_feed
 from mlssocial.settings import current
@@ -112,9 +112,12 @@ def publish(listing_id: str, post_id: UUID, new: NewPost, agent: Agent) -> Any:
     """
     Record that a listing was published; calling the platform is your application's part.
 
-    The client makes the post's id: sent twice, the second is a 409, and it is published once.
+    The client makes the post's id: sent twice, the second is a 409, and it is published once. mlssocial refuses a post of a
+    listing that is off the market.
     """
-    if agent.listings.get(listing_id, consistent=True).data.status != ListingStatus.ACTIVE:
-        raise HTTPException(409, "This listing is no longer active.")
+    agent.listings.get(listing_id)
     post = SocialPostData(listing_id=listing_id, platform=new.platform, content=new.content, status=PostStatus.PUBLISHED)
-    return agent.posts.create(str(post_id), post)
+    try:
+        return agent.posts.create(str(post_id), post)
+    except InvalidItemError as error:
+        raise HTTPException(409, error.reason) from None

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from uuid import uuid4
 
 from flask import Flask, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 import mlssocial
-from mlssocial import ItemAlreadyExistsError, ListingStatus, Platform, PostStatus, SocialPostData, UserManagers, for_user
+from mlssocial import (
+    InvalidItemError,
+    ItemAlreadyExistsError,
+    ListingStatus,
+    Platform,
+    PostStatus,
+    SocialPostData,
+    UserManagers,
+    for_user,
+)
 from mlssocial.flask import MLSSocial
 from mlssocial.reso import demo_page, import_feed
 
@@ -68,14 +76,17 @@ def publish(listing_id: str) -> Response:
     """
     Record that a listing was published; calling the platform is your application's part.
 
-    The form brings the post's id: sent twice, it publishes once.
+    The form brings the post's id: sent twice, it publishes once. mlssocial refuses a post of a listing that is off the market.
     """
-    if agent().listings.get(listing_id, consistent=True).data.status != ListingStatus.ACTIVE:
-        abort(409, "This listing is no longer active.")
+    agent().listings.get(listing_id)
     platform, content = request.form.get("platform", ""), request.form.get("content", "").strip()
     if platform not in PLATFORMS or not content:
         abort(400, "A platform and a text are needed.")
     post = SocialPostData(listing_id=listing_id, platform=Platform(platform), content=content, status=PostStatus.PUBLISHED)
-    with suppress(ItemAlreadyExistsError):
+    try:
         agent().posts.create(request.form.get("post_id", ""), post)
+    except ItemAlreadyExistsError:
+        pass
+    except InvalidItemError as error:
+        abort(409, error.reason)
     return redirect(url_for("listing", listing_id=listing_id), 303)
