@@ -133,15 +133,19 @@ class _ExactRequest(Request):
     """A request whose JSON is held to the settings ``max_input_*``, and whose numbers are not rounded."""
 
     async def body(self) -> bytes:
-        if not hasattr(self, "_body"):
-            chunks, size, most = [], 0, current().max_input_bytes
-            async for chunk in self.stream():
-                size += len(chunk)
-                if size > most:
-                    raise HTTPException(413, f"more than {most:,} bytes (max_input_bytes)")
-                chunks.append(chunk)
-            self._body = b"".join(chunks)
-        return self._body
+        if not hasattr(self, "_body") and "json" in self.headers.get("content-type", "").lower():
+            self._body = await self._within(current().max_input_bytes)
+        return await super().body()
+
+    async def _within(self, most: int) -> bytes:
+        """Read the body; what is larger is refused as soon as it is."""
+        chunks, size = [], 0
+        async for chunk in self.stream():
+            size += len(chunk)
+            if size > most:
+                raise HTTPException(413, f"more than {most:,} bytes (max_input_bytes)")
+            chunks.append(chunk)
+        return b"".join(chunks)
 
     async def json(self) -> Any:
         try:
@@ -198,6 +202,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 
 async def _refused(request: Request, error: Any) -> Response:
+    if request.scope["type"] != "http":  # a web socket has no answer to give
+        raise error
     status, media_type, body = httperrors.answer(error, request.headers.get("accept", ""))
     return Response(body, status, {"Vary": "Accept"}, media_type)
 

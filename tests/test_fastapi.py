@@ -10,11 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from threading import Barrier
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
-from fastapi import APIRouter, BackgroundTasks, Body, Depends, FastAPI, Header, HTTPException
+from fastapi import APIRouter, BackgroundTasks, Body, Depends, FastAPI, Header, HTTPException, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from fastapi.testclient import TestClient
@@ -23,6 +24,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
 import mlssocial
+import mlssocial.fastapi
+import mlssocial.flask
 from mlssocial import (
     ConfigurationError,
     Listing,
@@ -258,6 +261,13 @@ class TestSettings:
         shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         assert shown == "True fastapi mlssocial.fastapi needs FastAPI: pip install 'mlssocial[fastapi]'\n"
 
+    def test_every_name_is_documented(self) -> None:
+        """Every public name of the integrations stands in the reference."""
+        page = (Path(__file__).parents[1] / "docs" / "reference.md").read_text()
+        for module in (mlssocial.fastapi, mlssocial.flask):
+            (line,) = [line for line in page.splitlines() if line.startswith(f"`{module.__name__}`")]
+            assert all(f"`{name}" in line for name in module.__all__)
+
 
 class TestManagers:
     def test_are_of_who_is_signed_in(self, client: TestClient) -> None:
@@ -331,8 +341,14 @@ class TestPayloads:
         assert client.post("/", content=body, headers={"Content-Type": "application/json"}).status_code == 200
         assert repr(seen) == "[(-12, [1, Decimal('1.50'), Decimal('1E+2'), True, 'a'], 0.5)]"
 
-    def test_other_bodies_are_as_ever(self, client: TestClient) -> None:
-        """What is no JSON is FastAPI's business."""
+    def test_other_bodies_are_as_ever(self, app: FastAPI, client: TestClient) -> None:
+        """What is no JSON is FastAPI's business, and of any size."""
+
+        @app.post("/raw")
+        async def size(request: Request) -> int:
+            return len(await request.body())
+
+        assert client.post("/raw", content=b"x" * 2_000_000).json() == 2_000_000
         answer = client.put("/listings/l1", content=b"status=active", headers={"Content-Type": "text/plain"})
         assert answer.status_code == 422
 
@@ -496,6 +512,18 @@ class TestErrors:
             kind = "text/html; charset=utf-8" if accept == BROWSER else "application/problem+json"
             assert (answer.headers["content-type"], answer.headers["vary"]) == (kind, "Accept")
             assert accept != BROWSER or "<b>" not in answer.text
+
+    def test_a_web_socket_fails_as_ever(self) -> None:
+        """An error in a web socket, which has no answer, is raised to the server."""
+        app = FastAPI()
+        MLSSocial(app, table_name="homes")
+
+        @app.websocket("/")
+        async def view(_: WebSocket) -> None:
+            raise self.ERRORS[0][0]
+
+        with pytest.raises(ItemNotFoundError), TestClient(app).websocket_connect("/"):
+            pass
 
     def test_an_applications_own_handlers_stay(self) -> None:
         """An application that answers an error itself, given before or after, does so."""

@@ -162,7 +162,10 @@ class TestDoor:
     @pytest.mark.parametrize(
         ("code", "absent"),
         [
-            ("import mlssocial", {"click", "rich", "moto", "ministack", "pynamodb", "botocore", "pydantic", "dask"}),
+            (
+                "import mlssocial",
+                {"click", "rich", "moto", "ministack", "pynamodb", "botocore", "pydantic", "dask", "flask", "fastapi"},
+            ),
             ("from mlssocial import Listing, ListingData", {"click", "rich", "moto", "ministack", "IPython", "boto3"}),
             ("from mlssocial import audit_table", {"click", "rich", "moto", "ministack", "dask", "distributed"}),
             ("import mlssocial.keys", {"pydantic", "botocore"}),
