@@ -92,7 +92,7 @@ class TestShowing:
 
     def test_events(self, feed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """With --json each change, rejected record and second is one line, and the last is the report."""
-        monkeypatch.setattr("mlssocial.cli.imports._EVERY", 0)
+        monkeypatch.setattr("mlssocial.cli.imports.EVENT_EVERY", 0)
         said = events(run(str(feed), "--json", code=1))
         assert [event["event"] for event in said if event["event"] != "progress"] == ["change", "rejected", "change", "report"]
         assert [event["total"] for event in said if event["event"] == "progress"] == [1, 2, 3]

@@ -26,6 +26,7 @@ from .conftest import put_raw
 from .doors import FEED, HOME, fill
 from .test_export import CLEAR, lines
 from .test_kills import CODE, version
+from .test_migrations import UPPER, write
 from .test_purge import listing
 
 
@@ -38,6 +39,33 @@ def run(*arguments: str, code: int = 0, answer: str | None = None) -> Result:
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     assert (result.exit_code, result.output) == (code, result.output)
     return result
+
+
+@pytest.mark.usefixtures("table")
+def test_jobs_tell_machines_how_far_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --json each long job tells on stderr, one line of JSON an event, what it does, how much is done and at what rate."""
+    monkeypatch.setattr("mlssocial.cli.progress.EVENT_EVERY", 0)
+    fill("u1")
+    folder = tmp_path / "migrations"
+    write(folder, "0001_upper", UPPER)
+    jobs = {
+        "auditing": ["audit"],
+        "counting": ["status"],
+        "sealing": ["rotate-keys", "--yes"],
+        "exporting": ["export", str(tmp_path / "export")],
+        "restoring": ["restore", str(tmp_path / "export")],
+        "planning": ["migrations", "plan", "--folder", str(folder)],
+        "migrating": ["migrations", "up", "--yes", "--folder", str(folder)],
+        "looking": ["purge", "--originating-system", "flexmls"],
+    }
+    for what, job in jobs.items():
+        ended = run(*job, "--json")
+        told = [json.loads(line) for line in ended.stderr.splitlines()]
+        assert {event["what"] for event in told} == {what}, job
+        assert {event["event"] for event in told} == {"progress"}
+        assert all(event.keys() == {"event", "what", "done", "total", "seconds", "rate"} for event in told)
+        assert max(event["done"] for event in told) > 0, job
+        assert isinstance(json.loads(ended.stdout), dict)
 
 
 @pytest.mark.usefixtures("table")

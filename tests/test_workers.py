@@ -22,7 +22,7 @@ from click.testing import CliRunner
 from distributed import Client, LocalCluster
 
 import mlssocial
-from mlssocial import AuditReport, ConfigurationError, ExecutorError, Listing, Settings, audit_table, reseal_tokens
+from mlssocial import AuditReport, ConfigurationError, ExecutorError, Listing, Migrations, Settings, audit_table, reseal_tokens
 from mlssocial.cli.app import cli
 from mlssocial.connection import recorded, store
 from mlssocial.reso import ImportReport, import_feed
@@ -31,11 +31,20 @@ from mlssocial.workers import Done, Task, at_hand
 
 from .conftest import ENDPOINT, TOKEN_KEY, get_raw, put_raw
 from .test_audit import drifted, status_of
+from .test_migrations import write
 from .test_reseal import FACEBOOK, connection, tokens
 from .test_reso_importing import house
 
 SEGMENTS = 4
 ITEMS = 60
+TOWN = """
+entities = ["Listing"]
+
+
+def transform(item):
+    item["Data"]["city"] = "Reno"
+    return item
+"""
 
 
 @pytest.fixture(params=["file", *(["endpoint"] if ENDPOINT else [])])
@@ -268,6 +277,23 @@ class TestDask:
         put_raw(connection(accessToken="t"))
         assert reseal_tokens(segments=SEGMENTS, executor=address(cluster)).resealed == 1
         assert tokens() == {"accessToken": ("test", "t")}
+
+    def test_migrates_exports_and_restores(self, cluster: LocalCluster, tmp_path: Path) -> None:
+        """A cluster's workers change every item, read every item, and put every item back that is gone."""
+        folder, there = tmp_path / "migrations", address(cluster)
+        write(folder, "0001_town", TOWN)
+        (done,) = Migrations(folder=folder, segments=SEGMENTS, executor=there).up()
+        assert (done.changed, done.is_done) == (ITEMS, True)
+        exported = mlssocial.export_table(tmp_path / "export", segments=SEGMENTS, executor=there)
+        assert exported.items["Listing"] == ITEMS
+        for number in range(0, ITEMS, 2):
+            Listing.objects.delete(f"u{number}", "l1")
+        with recorded() as calls:
+            restored = mlssocial.restore_table(tmp_path / "export", executor=there)
+        assert (restored.written, restored.skipped, restored.conflicts) == (ITEMS // 2, 0, 0)
+        assert "PutItem" not in {call.operation for call in calls}
+        stored = [get_raw(f"USER#u{number}", "LISTING#l1") or {} for number in range(ITEMS)]
+        assert [item["Data"]["M"]["city"] for item in stored] == [{"S": "Reno"}] * ITEMS
 
     def test_a_worker_that_is_killed(self, cluster: LocalCluster, tmp_path: Path) -> None:
         """Of two worker processes one is killed amid its pages: its pages are done by the other, and every item is right."""

@@ -21,7 +21,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 COPIED = ("mlssocial", "tests", "conftest.py", "pyproject.toml")
 STATEFUL, FAULTS, RACES = "tests/test_stateful.py", "tests/test_faults.py", "tests/test_races.py"
-TENANTS = "tests/test_tenants.py"
+TENANTS, LEAKS = "tests/test_tenants.py", ("tests/test_leaks.py",)
 UPSERTS, SOURCES, SERVER = "tests/test_reso_upserts.py", "tests/test_reso_sources.py", "tests/test_reso_server.py"
 
 
@@ -337,6 +337,65 @@ SEEDS = (
         'endswith((b"",))',
         (SERVER,),
     ),
+    Seed("an answer's body shows in a log", "components.py", 'response["body"] = MaskedBytes(answer.content)', "pass", LEAKS),
+    Seed(
+        "what was sent stands in the frames behind an error",
+        "masked.py",
+        "        inner.__traceback__ = None",
+        "        pass",
+        LEAKS,
+    ),
+    Seed(
+        "the context of an error goes along in its pickle",
+        "exceptions.py",
+        "return None if self.__suppress_context__ else",
+        "return",
+        LEAKS,
+    ),
+    Seed(
+        "a token given by name stands in a frame",
+        "tokens.py",
+        "            values[name] = hidden(value)",
+        "            pass",
+        LEAKS,
+    ),
+    Seed(
+        "a payload's token stands in a frame",
+        "entities.py",
+        "super().__init__(**hide(fields))",
+        "super().__init__(**fields)",
+        LEAKS,
+    ),
+    Seed(
+        "an unreadable row pickles",
+        "results.py",
+        "(self.key, self.error, {})",
+        "(self.key, self.error, self.row)",
+        LEAKS,
+    ),
+    Seed(
+        "a stale item pickles",
+        "exceptions.py",
+        '"item": self.item if _pickles(self.item) else None',
+        '"item": self.item',
+        LEAKS,
+    ),
+    Seed(
+        "keys of the environment stand in a frame",
+        "settings.py",
+        "MaskedText(value) if name in _SECRETS else value",
+        "value",
+        LEAKS,
+    ),
+    Seed("a data key stands in a frame", "crypto.py", "key = MaskedBytes(keys.data_key(", "key = bytes(keys.data_key(", LEAKS),
+    Seed(
+        "a bearer's header stands in a frame",
+        "reso/web.py",
+        'MaskedText(f"Bearer {token.reveal()}")',
+        'f"Bearer {token.reveal()}"',
+        LEAKS,
+    ),
+    Seed("a refusal of KMS shows in a log", "kms.py", 'response["body"] = MaskedBytes(response["body"])', "pass", LEAKS),
 )
 
 

@@ -47,7 +47,7 @@ def audit_command(
     repair = repair and not dry_run
     if repair and not yes:
         click.confirm(f"repair the index keys of items in {current().table_name}?", abort=True, err=True)
-    with progress_bar("auditing") as progress:
+    with progress_bar("auditing", events=options.json) as progress:
         report = audit_table(
             repair=repair,
             segments=segments,

@@ -63,7 +63,7 @@ def export_command(
     table = current().table_name
     if reveal and click.prompt(_REVEALING.format(table=table), err=True) != table:
         raise click.Abort
-    with progress_bar("exporting") as progress:
+    with progress_bar("exporting", events=options.json) as progress:
         report = export_table(
             folder,
             format=kind,
@@ -116,7 +116,7 @@ def restore_command(
     connect(options)
     if conflict == Conflict.OVERWRITE and not (dry_run or yes):
         click.confirm(f"overwrite items of {current().table_name} with those of {folder}?", abort=True, err=True)
-    with progress_bar("restoring") as progress:
+    with progress_bar("restoring", events=options.json) as progress:
         report = restore_table(
             folder,
             conflict=conflict,

@@ -24,10 +24,7 @@ from .connect import connect
 from .feeds import ServerOptions, server_options
 from .items import text
 from .options import Command, Globals
-from .progress import progress_bar
-
-_EVERY = 1.0
-"""Seconds between two events of progress."""
+from .progress import EVENT_EVERY, progress_bar
 
 _FILE = click.Path(dir_okay=False)
 _STATUSES = click.Choice([status.value for status in ListingStatus])
@@ -160,7 +157,7 @@ class _Events:
             if self.rejected == len(report.rejected):  # it is among those that are named
                 _say("rejected", **report.rejected[-1]._asdict())
         now = time.monotonic()
-        if now >= self.said + _EVERY:
+        if now >= self.said + EVENT_EVERY:
             self.said = now
             _say("progress", total=report.total, seconds=round(report.elapsed, 1), rate=round(report.total / report.elapsed, 1))
 

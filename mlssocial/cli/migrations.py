@@ -89,7 +89,7 @@ def plan_command(options: Globals, /, folder: str, limit: int, checkpoint: str |
     """
     del checkpoint  # nothing is written that could be gone on with
     connect(options)
-    with _progress("planning") as progress:
+    with _progress("planning", options) as progress:
         reports = Migrations(folder=folder, keep=limit, progress=progress, **job).plan()
     _print(options, reports)
 
@@ -107,7 +107,7 @@ def up_command(context: click.Context, options: Globals, /, to: str | None, yes:
     """
     connect(options)
     _ask(f"migrate the items of {current().table_name}?", yes=yes)
-    with _progress("migrating") as progress:
+    with _progress("migrating", options) as progress:
         reports = Migrations(keep=limit, progress=progress, **job).up(to=to)
     _print(options, reports)
     if not all(report.is_done for report in reports):
@@ -122,7 +122,7 @@ def down_command(context: click.Context, options: Globals, /, yes: bool, limit: 
     """Undo the migration that was applied last, with its down(item)."""
     connect(options)
     _ask(f"undo the last migration of {current().table_name}?", yes=yes)
-    with _progress("migrating") as progress:
+    with _progress("migrating", options) as progress:
         report = Migrations(keep=limit, progress=progress, **job).down()
     _print(options, [report])
     if not report.is_done:
@@ -221,8 +221,8 @@ def _ask(question: str, *, yes: bool) -> None:
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Callable[[MigrationReport], None]]:
+def _progress(what: str, options: Globals) -> Iterator[Callable[[MigrationReport], None]]:
     """Show how many items were read, of as many as DynamoDB counted some hours ago, with rate and time left."""
     described = store().call("DescribeTable", {"TableName": store().table_name})["Table"]
-    with progress_bar(what, described.get("ItemCount") or None) as progress:
+    with progress_bar(what, described.get("ItemCount") or None, events=options.json) as progress:
         yield lambda report: progress(report.scanned)

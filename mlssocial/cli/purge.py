@@ -52,7 +52,7 @@ def purge_command(
     if execute and report is None:
         raise click.UsageError("--execute needs --report FILE")
     connect(options)
-    with progress_bar("looking") as progress:
+    with progress_bar("looking", events=options.json) as progress:
         plan = plan_purge(scope, segments=segments, progress=lambda found: progress(found.scanned))
     if not execute or report is None:
         _print_plan(options, plan)
@@ -60,7 +60,7 @@ def purge_command(
     click.echo(text(str(plan)), err=True)
     if confirm is None:
         confirm = click.prompt(f"to delete these from {current().table_name}, type {text(str(scope))}", err=True)
-    with progress_bar("erasing", len(plan.items)) as progress:
+    with progress_bar("erasing", len(plan.items), events=options.json) as progress:
         done = purge_items(
             plan,
             confirm=confirm,

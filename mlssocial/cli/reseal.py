@@ -60,7 +60,7 @@ def _reseal(context: click.Context, options: Globals, what: str, *, yes: bool, l
     settings = current()
     if settings.sealing_key is not None and not given["dry_run"] and not yes:  # without a key there is nothing to ask
         click.confirm(f"{what} in {settings.table_name}, under key {settings.sealing_key}?", abort=True, err=True)
-    with progress_bar("sealing") as progress:
+    with progress_bar("sealing", events=options.json) as progress:
         report = reseal_tokens(**given, keep=limit, progress=lambda report: progress(report.scanned))
     _print(options, report)
     if report.failed:

@@ -35,7 +35,7 @@ def status_command(
     is 131,072 units. With --export the counts are those of an export, and only the queues are read.
     """
     connect(options)
-    with progress_bar("counting") as progress:
+    with progress_bar("counting", events=options.json) as progress:
         status = table_status(
             export=export,
             within=timedelta(days=days),
