@@ -35,7 +35,7 @@ LAYERS = [
     {"drift", "differences"},
     {"writes", "rawwrites", "upgrades"},
     {"prepare"},
-    {"changes", "expressions", "limits", "rollups"},
+    {"changes", "expressions", "limits", "rollups", "explained"},
     {"connection"},
     {"schema"},
     {"transport"},
@@ -47,7 +47,7 @@ LAYERS = [
     {"jsontext"},
     {"settings"},
     {"masked"},
-    {"keys", "tokens", "files", "operations"},
+    {"keys", "tokens", "files", "operations", "notebook"},
     {"exceptions"},
 ]
 
