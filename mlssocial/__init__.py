@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .exceptions import TransactionCanceledError as TransactionCanceledError
     from .exceptions import UnreadableItemWarning as UnreadableItemWarning
     from .exceptions import WrongEntityError as WrongEntityError
+    from .explained import Explanation as Explanation
     from .export import ExportReport as ExportReport
     from .export import export_table as export_table
     from .managers import ALL_USERS as ALL_USERS
@@ -83,7 +84,6 @@ if TYPE_CHECKING:
     from .restore import Conflict as Conflict
     from .restore import RestoreReport as RestoreReport
     from .restore import restore_table as restore_table
-    from .results import Explanation as Explanation
     from .results import Page as Page
     from .results import Results as Results
     from .rollups import MetricsRow as MetricsRow
@@ -115,6 +115,7 @@ _HOMES = {
         "MissingExtraError MLSSocialError OutcomeUnknownError PlaintextTokensWarning SkippedRecordError StaleItemError "
         "StoreError TransactionCanceledError UnreadableItemWarning WrongEntityError"
     ),
+    "explained": "Explanation",
     "export": "ExportReport export_table",
     "managers": "ALL_USERS Refreshed",
     "migrations": "MigrationReport Migrations",
@@ -124,7 +125,7 @@ _HOMES = {
     "reseal": "ResealReport TokenFailure reseal_tokens",
     "purge": "PurgePlan PurgeReport PurgeScope plan_purge purge_items",
     "restore": "Conflict RestoreReport restore_table",
-    "results": "Explanation Page Results",
+    "results": "Page Results",
     "rollups": "MetricsRow",
     "settings": "Settings configure",
     "status": "TableStatus table_status",

@@ -36,7 +36,7 @@ LAYERS = [
     {"drift", "differences"},
     {"writes", "rawwrites", "upgrades"},
     {"prepare"},
-    {"changes", "expressions", "limits", "rollups"},
+    {"changes", "expressions", "limits", "rollups", "explained"},
     {"connection"},
     {"schema"},
     {"transport"},
@@ -48,7 +48,7 @@ LAYERS = [
     {"jsontext"},
     {"settings"},
     {"masked"},
-    {"keys", "tokens", "files", "operations"},
+    {"keys", "tokens", "files", "operations", "notebook"},
     {"exceptions"},
 ]
 

@@ -72,6 +72,10 @@ class Manager(Generic[M, D]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.model.__name__}>"
 
+    def __dir__(self) -> list[str]:
+        """Give the methods, for tab completion: nothing else is of use at a prompt."""
+        return [name for name in super().__dir__() if not name.startswith("_") and callable(getattr(type(self), name, None))]
+
     def _get(self, *ids: Any, consistent: bool) -> M:
         with running(f"get {self.entity.name}"):
             found = self._find(*ids, consistent=consistent)
