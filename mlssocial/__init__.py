@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .exceptions import ItemAlreadyExistsError as ItemAlreadyExistsError
     from .exceptions import ItemNotFoundError as ItemNotFoundError
     from .exceptions import MigrationLockedError as MigrationLockedError
+    from .exceptions import MissingExtraError as MissingExtraError
     from .exceptions import MLSSocialError as MLSSocialError
     from .exceptions import OutcomeUnknownError as OutcomeUnknownError
     from .exceptions import PlaintextTokensWarning as PlaintextTokensWarning
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from .exceptions import TransactionCanceledError as TransactionCanceledError
     from .exceptions import UnreadableItemWarning as UnreadableItemWarning
     from .exceptions import WrongEntityError as WrongEntityError
+    from .explained import Explanation as Explanation
     from .export import ExportReport as ExportReport
     from .export import export_table as export_table
     from .managers import ALL_USERS as ALL_USERS
@@ -66,6 +68,10 @@ if TYPE_CHECKING:
     from .models import SocialPost as SocialPost
     from .models import check_table as check_table
     from .models import create_table as create_table
+    from .operations import Capacity as Capacity
+    from .operations import Operation as Operation
+    from .operations import count_capacity as count_capacity
+    from .operations import on_operation as on_operation
     from .propagation import Propagation as Propagation
     from .purge import PurgePlan as PurgePlan
     from .purge import PurgeReport as PurgeReport
@@ -106,13 +112,15 @@ _HOMES = {
     "exceptions": (
         "BatchIncompleteError ConfigurationError DecryptionError ExecutorError FeedError InvalidCursorError InvalidExportError "
         "InvalidItemError InvalidKeyError InvalidRecordError ItemAlreadyExistsError ItemNotFoundError MigrationLockedError "
-        "MLSSocialError OutcomeUnknownError PlaintextTokensWarning SkippedRecordError StaleItemError StoreError "
-        "TransactionCanceledError UnreadableItemWarning WrongEntityError"
+        "MissingExtraError MLSSocialError OutcomeUnknownError PlaintextTokensWarning SkippedRecordError StaleItemError "
+        "StoreError TransactionCanceledError UnreadableItemWarning WrongEntityError"
     ),
+    "explained": "Explanation",
     "export": "ExportReport export_table",
     "managers": "ALL_USERS Refreshed",
     "migrations": "MigrationReport Migrations",
     "models": "Item Listing MLSConnection PerformanceMetrics SocialConnection SocialPost check_table create_table",
+    "operations": "Capacity Operation count_capacity on_operation",
     "propagation": "Propagation",
     "reseal": "ResealReport TokenFailure reseal_tokens",
     "purge": "PurgePlan PurgeReport PurgeScope plan_purge purge_items",

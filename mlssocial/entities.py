@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, Strict, ValidationError, ValidationInfo
 from pydantic.alias_generators import to_camel
 
-from . import jsontext
+from . import jsontext, notebook
 from .exceptions import InvalidItemError, clipped
 from .masked import MaskedBytes
 from .settings import current
@@ -282,6 +282,10 @@ class Payload(BaseModel):
         for name, value in super().__repr_args__():
             if name in self.model_fields_set and name in type(self).model_fields:
                 yield name, value
+
+    def _repr_html_(self) -> str:
+        """Show a notebook what ``repr`` shows."""
+        return notebook.fields(type(self).__name__, ((str(name), value) for name, value in self.__repr_args__()))
 
 
 class Address(Payload):

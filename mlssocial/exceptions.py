@@ -5,6 +5,7 @@ Every error that leaves mlssocial.
 
     MLSSocialError
       ConfigurationError(RuntimeError)    what was configured cannot work, or nothing was
+        MissingExtraError(ImportError)    a package that an integration needs is not installed  .extra
       InvalidKeyError(ValueError)         an id cannot go into a key                          .part
       InvalidItemError(ValueError)        a payload, or a stored item, breaks the contract    .key .fields
       InvalidCursorError(ValueError)      a cursor is cut, altered or another query's
@@ -68,6 +69,19 @@ class MLSSocialError(Exception):
 
 class ConfigurationError(MLSSocialError, RuntimeError):
     """What was configured cannot work, or nothing was configured."""
+
+
+class MissingExtraError(ConfigurationError, ImportError):
+    """
+    A package that an integration needs is not installed.
+
+    Attributes:
+        extra: The extra of this project that brings it.
+    """
+
+    def __init__(self, module: str, package: str, extra: str) -> None:
+        super().__init__(f"{module} needs {package}: pip install 'mlssocial[{extra}]'")
+        self.extra = extra
 
 
 class InvalidKeyError(MLSSocialError, ValueError):

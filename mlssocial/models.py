@@ -8,7 +8,7 @@ better asked of ``Model.objects``.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, ClassVar, NoReturn, Self, cast
 
@@ -19,11 +19,11 @@ from pynamodb.connection.table import TableConnection
 from pynamodb.exceptions import DoesNotExist as PynamoDoesNotExist
 from pynamodb.models import Model
 
-from . import atomic, keys, prepare, schema, table, writes
+from . import atomic, keys, notebook, prepare, schema, table, writes
 from .attributes import DataAttribute, EntityTypeAttribute, MomentAttribute, SecondsAttribute, TextAttribute
 from .codec import WireMap, epoch_millis
 from .connection import PartialRow, PynamoTable
-from .entities import Platform
+from .entities import Payload, Platform
 from .exceptions import (
     ConfigurationError,
     InvalidItemError,
@@ -42,6 +42,7 @@ from .managers import (
     SocialPostManager,
 )
 from .managers.base import own_errors
+from .operations import operation
 from .schema import Entity, entity_type
 from .settings import table_settings
 from .wire import AttributeValue, Row, plain, row_of
@@ -235,6 +236,19 @@ class Item(Model):
         """Show the keys, and never what stands in Data."""
         name = type(self).__name__ if self.entity else f"Item {self.entity_type}"
         return f"<{name} {self.pk} / {self.sk}>"
+
+    def _repr_html_(self) -> str:
+        """Show a notebook the fields; a token shows as its mask."""
+        return notebook.fields(repr(self)[1:-1], self.shown())
+
+    def shown(self) -> Iterator[tuple[str, object]]:
+        """Give what is shown of this item: its ids, what is set of its payload, and when it was written."""
+        values = self.attribute_values
+        ids = self.entity.id_names if self.entity else ("entity_type", "pk", "sk")
+        yield from ((name, getattr(self, name)) for name in ids)
+        if isinstance(data := values.get("data"), Payload):
+            yield from ((str(name), value) for name, value in data.__repr_args__() if name not in ids)
+        yield from ((name, values[name]) for name in ("created_at", "updated_at") if name in values)
 
     # What goes past the write engine is refused: it would leave index keys behind, and the version as it was.
 
@@ -468,6 +482,7 @@ _CLASSES: dict[str | None, type[Item]] = {
 }
 
 
+@operation
 def create_table(*, wait_seconds: float = 60) -> bool:
     """
     Make the shared table with GSI1, GSI2 and TTL, on demand, and wait until it can be used.
@@ -480,6 +495,7 @@ def create_table(*, wait_seconds: float = 60) -> bool:
     return table.create(Item.declaration(), wait_seconds=wait_seconds)
 
 
+@operation
 def check_table() -> list[str]:
     """
     Compare the live table with the declaration, and name each difference; an empty list means that all is well.

@@ -20,9 +20,11 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Generic, TypeVar
 
+from . import notebook, operations
 from .codec import WireMap
 from .connection import pages, store
 from .exceptions import InvalidCursorError, InvalidItemError, InvalidKeyError, UnreadableItemWarning, shown
+from .explained import Explanation, max_read_units
 from .expressions import Expression
 from .keys import MAX_PARTITION_KEY_BYTES, MAX_SORT_KEY_BYTES
 from .schema import PK, SK, key_of, now_millis
@@ -32,6 +34,8 @@ T = TypeVar("T")
 
 MIN_FILTERED_PAGE = 25
 """How many rows a request reads at the least where a guard may leave some of them out."""
+
+_SHOWN = 5  # of a page's items
 
 MAX_LIMIT = 100_000
 """How many rows a request asks for at the most; a page of DynamoDB's ends at 1 MB long before."""
@@ -234,7 +238,7 @@ class Unreadable:
         return Unreadable, (self.key, self.error, {})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Page(Generic[T]):
     """
     Some items of a query.
@@ -255,31 +259,18 @@ class Page(Generic[T]):
     def __len__(self) -> int:
         return len(self.items)
 
+    def __repr__(self) -> str:
+        shown = [repr(item) for item in self.items[:_SHOWN]] + ["…"] * (len(self.items) > _SHOWN)
+        return f"<{self._title}: {', '.join(shown)}>" if shown else f"<{self._title}>"
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """How a query is answered; ``str`` of it reads well."""
+    def _repr_html_(self) -> str:
+        """Show the first items."""
+        return notebook.rows(self._title, self.items)
 
-    query: str
-    access_pattern: int
-    index: str | None
-    key_condition: str
-    partitions: int
-    guards: tuple[str, ...]
-    order: str
-    consistent: bool
-
-    def __str__(self) -> str:
-        pattern = f" (access pattern {self.access_pattern})" if self.access_pattern else ""
-        lines = [
-            f"{self.query}{pattern}",
-            f"  reads          {self.index or 'the table'}",
-            f"  key condition  {self.key_condition}",
-            f"  order          {self.order}",
-            f"  guards         {'; '.join(self.guards) or 'none'}",
-            f"  consistency    {'strong' if self.consistent else 'eventual'}",
-        ]
-        return "\n".join(lines)
+    @property
+    def _title(self) -> str:
+        unreadable = f", {len(self.unreadable)} unreadable" if self.unreadable else ""
+        return f"Page of {len(self.items)}{unreadable}, {'the last one' if self.cursor is None else 'more behind its cursor'}"
 
 
 class Results(Generic[T]):
@@ -350,15 +341,20 @@ class Results(Generic[T]):
 
     def count(self) -> int:
         """Count the items without reading them over the wire; it costs as much as reading them. Unreadable rows count."""
-        total = 0
-        for partition in self._plan.partitions:
-            request = self._plan.request(partition, after=None) | {"Select": "COUNT"}
-            total += sum(answer["Count"] for answer in pages(request))
-        return total
-
-    def explain(self) -> Explanation:
-        """Say which index and key condition answer the query, in which order, and how consistently. No request."""
         plan = self._plan
+        requests = [plan.request(partition, after=None) | {"Select": "COUNT"} for partition in plan.partitions]
+        with operations.running(plan.name, plan.pattern):
+            return sum(answer["Count"] for request in requests for answer in pages(request))
+
+    def explain(self, *, limit: int | None = None) -> Explanation:
+        """
+        Say which index and key condition answer the query, in which order, how consistently, and at what cost. No request.
+
+        Args:
+            limit: What ``page()`` is asked for; None for an iteration.
+        """
+        plan = self._plan
+        rows = None if limit is None else self._most_rows(limit + 1)  # one more shows whether there are any
         return Explanation(
             query=plan.name,
             access_pattern=plan.pattern,
@@ -368,10 +364,20 @@ class Results(Generic[T]):
             guards=(*((f"PK = {plan.tenant}",) if plan.tenant else ()), *map(str, plan.guards)),
             order=f"by {plan.sort_key}, {'descending' if plan.reverse else 'ascending'}",
             consistent=plan.consistent,
+            max_read_units=max_read_units(consistent=plan.consistent, rows=rows) * len(plan.partitions),
         )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._plan.name}: {self._plan.key_condition}>"
+
+    def _repr_html_(self) -> str:
+        """Show the plan: nothing is read to show it."""
+        return self.explain()._repr_html_()
+
+    def _most_rows(self, wanted: int) -> int:
+        """Give how many rows a request for each partition reads at the most."""
+        filtered = self._plan.guards or self._plan.tenant is not None
+        return min(max(wanted, MIN_FILTERED_PAGE) if filtered else wanted, MAX_LIMIT)
 
     def _loaded(self, after: Cursor | None, wanted: int | None) -> Iterator[tuple[Row, T | Unreadable]]:
         for row in self._rows(after, wanted):
@@ -383,17 +389,17 @@ class Results(Generic[T]):
     def _rows(self, after: Cursor | None, wanted: int | None) -> Iterator[Row]:
         plan = self._plan
         streams = [self._stream(partition, after, wanted) for partition in plan.partitions]
-        if len(streams) == 1:
-            return streams[0]
-        return heapq.merge(*streams, key=lambda row: row[plan.sort_key].S or "", reverse=plan.reverse)
+        rows = streams[0]
+        if len(streams) > 1:
+            rows = heapq.merge(*streams, key=lambda row: row[plan.sort_key].S or "", reverse=plan.reverse)
+        return operations.steps(plan.name, plan.pattern, rows)
 
     def _stream(self, partition: str, after: Cursor | None, wanted: int | None) -> Iterator[Row]:
         """Read one partition, request by request; *wanted* sizes the requests and ends nothing."""
         plan, name, tenant = self._plan, self._plan.partition_key, self._plan.tenant
         request = plan.request(partition, after=after)
         if wanted is not None:
-            filtered = plan.guards or tenant is not None
-            request["Limit"] = min(max(wanted, MIN_FILTERED_PAGE) if filtered else wanted, MAX_LIMIT)
+            request["Limit"] = self._most_rows(wanted)
         for answer in _read_ahead(_pages(request), self._prefetch):
             for content in answer.get("Items", ()):
                 row = self._decode(content)

@@ -134,6 +134,10 @@ class _OfUser:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._user_id}>"
 
+    def __dir__(self) -> list[str]:
+        """Give the methods, for tab completion."""
+        return [name for name in super().__dir__() if not name.startswith("_")]
+
     def _own(self, verb: str, item: Any) -> Any:
         if isinstance(item, Item):  # what is none the manager refuses
             check_tenant(f"{verb} {self._manager.entity.name}", item, self._tenant)

@@ -8,12 +8,13 @@ import runpy
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import click
 import pytest
 
 import mlssocial
-from mlssocial import Settings, exceptions, reso
+from mlssocial import Settings, exceptions, fastapi, flask, reso
 from mlssocial.cli.app import COMMANDS, cli
 from mlssocial.settings import ENVIRONMENT_PREFIX
 
@@ -120,6 +121,13 @@ def test_the_importers_names_exist() -> None:
     """The names of mlssocial.reso in the reference are its own."""
     (line,) = [line for line in PAGES["reference.md"].splitlines() if line.startswith("`mlssocial.reso`")]
     assert all(hasattr(reso, name) for name in re.findall(r"`(\w+)`", line))
+
+
+@pytest.mark.parametrize("module", [fastapi, flask], ids=["fastapi", "flask"])
+def test_every_name_of_an_integration_is_documented(module: ModuleType) -> None:
+    """Every public name of the web frameworks' modules stands in the reference, in their lines."""
+    (line,) = [line for line in PAGES["reference.md"].splitlines() if line.startswith(f"`{module.__name__}`")]
+    assert all(f"`{name}" in line for name in module.__all__)
 
 
 @pytest.mark.parametrize("method", sorted(FOR_WORKERS))

@@ -15,10 +15,11 @@ import mlssocial
 
 PACKAGE = Path(mlssocial.__file__).parent
 ROOT = Path(__file__).parents[1]
-LEAVES = {"browse", "cli", "local", "reso"}
+LEAVES = {"browse", "cli", "local", "reso", "testing"}
 # Top to bottom: a module imports from the layers below its own, and from its own only where they stand on one line.
 LAYERS = [
-    {"cli"},
+    {"flask", "fastapi"},
+    {"cli", "httperrors", "testing"},
     {"browse"},
     {"reso", "streams", "iam", "status"},
     {"transactions", "tenants"},
@@ -36,7 +37,7 @@ LAYERS = [
     {"drift", "differences"},
     {"writes", "rawwrites", "upgrades"},
     {"prepare"},
-    {"changes", "expressions", "limits", "rollups"},
+    {"changes", "expressions", "limits", "rollups", "explained"},
     {"connection"},
     {"schema"},
     {"transport"},
@@ -48,7 +49,7 @@ LAYERS = [
     {"jsontext"},
     {"settings"},
     {"masked"},
-    {"keys", "tokens", "files"},
+    {"keys", "tokens", "files", "operations", "notebook"},
     {"exceptions"},
 ]
 
@@ -162,7 +163,10 @@ class TestDoor:
     @pytest.mark.parametrize(
         ("code", "absent"),
         [
-            ("import mlssocial", {"click", "rich", "moto", "ministack", "pynamodb", "botocore", "pydantic", "dask"}),
+            (
+                "import mlssocial",
+                {"click", "rich", "moto", "ministack", "pynamodb", "botocore", "pydantic", "dask", "flask", "fastapi"},
+            ),
             ("from mlssocial import Listing, ListingData", {"click", "rich", "moto", "ministack", "IPython", "boto3"}),
             ("from mlssocial import audit_table", {"click", "rich", "moto", "ministack", "dask", "distributed"}),
             ("import mlssocial.keys", {"pydantic", "botocore"}),

@@ -23,6 +23,7 @@ COPIED = ("mlssocial", "tests", "conftest.py", "pyproject.toml")
 STATEFUL, FAULTS, RACES = "tests/test_stateful.py", "tests/test_faults.py", "tests/test_races.py"
 TENANTS, LEAKS = "tests/test_tenants.py", ("tests/test_leaks.py",)
 BROWSE = "tests/test_browse.py"
+WEB = ("tests/test_flask.py", "tests/test_fastapi.py")
 UPSERTS, SOURCES, SERVER = "tests/test_reso_upserts.py", "tests/test_reso_sources.py", "tests/test_reso_server.py"
 
 
@@ -432,6 +433,24 @@ SEEDS = (
         LEAKS,
     ),
     Seed("a refusal of KMS shows in a log", "kms.py", 'response["body"] = MaskedBytes(response["body"])', "pass", LEAKS),
+    Seed(
+        "a Flask application leaves its settings to its thread", "flask.py", "g.pop(_SCOPES, ExitStack()).close()", "pass", WEB
+    ),
+    Seed("any key of a configuration is a setting", "settings.py", "given.keys() - known.keys()):", "set()):", WEB),
+    Seed(
+        "FastAPI's threads work on the process's table", "fastapi.py", "with using(self._mlssocial.settings):", "if True:", WEB
+    ),
+    Seed(
+        "numbers of a body are rounded",
+        "fastapi.py",
+        "parse(await self.body(), current(), _exact)",
+        "await super().json()",
+        WEB,
+    ),
+    Seed("a refused body is repeated", "fastapi.py", '("type", "loc", "msg")', '("type", "loc", "msg", "input")', WEB),
+    Seed("a web application shows an item's key", "httperrors.py", "detail = words or str(error)", "detail = str(error)", WEB),
+    Seed("an error's page takes markup from a request", "httperrors.py", "detail=escape(detail)", "detail=detail", WEB),
+    Seed("a JSON schema has the tokens", "tokens.py", "raise PydanticOmit", 'return {"type": "string"}', WEB),
 )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import mlssocial
-from mlssocial.settings import LOCAL_PREFIX
+from mlssocial.settings import LOCAL_PREFIX, changed, scoped, using
 
 if TYPE_CHECKING:
     from .options import Globals
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 def configure(options: Globals) -> bool:
     """
-    Put the options in force, over the environment's settings.
+    Put the options in force, over an application's settings where it runs the command, else over the environment's.
 
-    Where neither names a table or an endpoint, the embedded engine in a file of the user's takes its place, and stderr says
-    so. True where a table is to be made unasked: in that file, and in memory, where none can be there yet.
+    Where neither an option nor the environment names a table or an endpoint, the embedded engine in a file of the user's takes
+    its place, and stderr says so; not so under an application, which would not see that file. True where a table is to be made
+    unasked: in that file, and in memory, where none can be there yet.
 
     Raises:
         ConfigurationError: What is configured cannot work.
@@ -32,14 +33,23 @@ def configure(options: Globals) -> bool:
         "profile": options.profile,
     }
     given = {name: value for name, value in named.items() if value is not None}
-    settings = mlssocial.Settings.from_env()
-    if given.keys() & {"table_name", "endpoint_url"} or settings.table_name or settings.endpoint_url:
-        return mlssocial.configure(settings, **given).endpoint_url == LOCAL_PREFIX
+    settings = options.settings or mlssocial.Settings.from_env()
+    if options.settings or given.keys() & {"table_name", "endpoint_url"} or settings.table_name or settings.endpoint_url:
+        return _put_in_force(settings, given).endpoint_url == LOCAL_PREFIX
     endpoint = f"local:{_data_folder() / 'homes.db'}"
     hint = "--table or MLSSOCIAL_TABLE_NAME for DynamoDB"
     click.echo(f"no table is configured: using the embedded engine, {endpoint}; {hint}", err=True)
     mlssocial.configure(settings, **given | {"endpoint_url": endpoint})
     return True
+
+
+def _put_in_force(settings: mlssocial.Settings, given: dict[str, Any]) -> mlssocial.Settings:
+    """Put settings in force for the process; for this command alone where an application has put its own into the context."""
+    if scoped() is None:
+        return mlssocial.configure(settings, **given)
+    made = changed(settings, given)
+    click.get_current_context().with_resource(using(made))
+    return made
 
 
 def connect(options: Globals) -> None:

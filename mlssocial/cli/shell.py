@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import code
+import rlcompleter
 from typing import Any
 
 import click
@@ -34,6 +35,17 @@ def _interact(namespace: dict[str, Any]) -> None:
     try:
         from IPython import start_ipython
     except ImportError:
+        _complete(namespace)
         code.interact("", local=namespace, exitmsg="")
     else:
         start_ipython(argv=["--no-banner"], user_ns=namespace)
+
+
+def _complete(namespace: dict[str, Any]) -> None:
+    """Complete names by tab, where this Python has readline."""
+    try:
+        import readline
+    except ImportError:
+        return
+    readline.set_completer(rlcompleter.Completer(namespace).complete)
+    readline.parse_and_bind("tab: complete")
