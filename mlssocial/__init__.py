@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from .models import SocialPost as SocialPost
     from .models import check_table as check_table
     from .models import create_table as create_table
+    from .notices import on_write as on_write
     from .propagation import Propagation as Propagation
     from .purge import PurgePlan as PurgePlan
     from .purge import PurgeReport as PurgeReport
@@ -113,6 +114,7 @@ _HOMES = {
     "managers": "ALL_USERS Refreshed",
     "migrations": "MigrationReport Migrations",
     "models": "Item Listing MLSConnection PerformanceMetrics SocialConnection SocialPost check_table create_table",
+    "notices": "on_write",
     "propagation": "Propagation",
     "reseal": "ResealReport TokenFailure reseal_tokens",
     "purge": "PurgePlan PurgeReport PurgeScope plan_purge purge_items",
