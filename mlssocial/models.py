@@ -321,7 +321,7 @@ class Item(Model):
     def unread(cls, key: tuple[str, str]) -> Self:
         """Make an item of which the key alone is known: it has its ids, can be refreshed, and not be written."""
         item = cls(*key)
-        item._partial = True  # noqa: SLF001  its own class
+        item._partial = True
         return item
 
     @classmethod

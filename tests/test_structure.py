@@ -15,9 +15,10 @@ import mlssocial
 
 PACKAGE = Path(mlssocial.__file__).parent
 ROOT = Path(__file__).parents[1]
-LEAVES = {"cli", "local", "reso"}
+LEAVES = {"cli", "django", "local", "reso"}
 # Top to bottom: a module imports from the layers below its own, and from its own only where they stand on one line.
 LAYERS = [
+    {"django"},
     {"cli"},
     {"reso", "streams", "iam", "status"},
     {"transactions", "tenants"},
@@ -47,7 +48,7 @@ LAYERS = [
     {"jsontext"},
     {"settings"},
     {"masked"},
-    {"keys", "tokens", "files"},
+    {"keys", "tokens", "files", "notices"},
     {"exceptions"},
 ]
 
@@ -161,7 +162,7 @@ class TestDoor:
     @pytest.mark.parametrize(
         ("code", "absent"),
         [
-            ("import mlssocial", {"click", "rich", "moto", "ministack", "pynamodb", "botocore", "pydantic", "dask"}),
+            ("import mlssocial", {"click", "rich", "moto", "ministack", "pynamodb", "botocore", "pydantic", "dask", "django"}),
             ("from mlssocial import Listing, ListingData", {"click", "rich", "moto", "ministack", "IPython", "boto3"}),
             ("from mlssocial import audit_table", {"click", "rich", "moto", "ministack", "dask", "distributed"}),
             ("import mlssocial.keys", {"pydantic", "botocore"}),

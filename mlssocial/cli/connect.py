@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 def configure(options: Globals) -> bool:
     """
-    Put the options in force, over the environment's settings.
+    Put the options in force, over an application's settings where it runs the command, else over the environment's.
 
-    Where neither names a table or an endpoint, the embedded engine in a file of the user's takes its place, and stderr says
-    so. True where a table is to be made unasked: in that file, and in memory, where none can be there yet.
+    Where neither an option nor the environment names a table or an endpoint, the embedded engine in a file of the user's takes
+    its place, and stderr says so; not so under an application, which would not see that file. True where a table is to be made
+    unasked: in that file, and in memory, where none can be there yet.
 
     Raises:
         ConfigurationError: What is configured cannot work.
@@ -32,6 +33,9 @@ def configure(options: Globals) -> bool:
         "profile": options.profile,
     }
     given = {name: value for name, value in named.items() if value is not None}
+    if options.settings is not None:
+        made = mlssocial.configure(options.settings, **given) if given else options.settings
+        return made.endpoint_url == LOCAL_PREFIX
     settings = mlssocial.Settings.from_env()
     if given.keys() & {"table_name", "endpoint_url"} or settings.table_name or settings.endpoint_url:
         return mlssocial.configure(settings, **given).endpoint_url == LOCAL_PREFIX

@@ -47,7 +47,7 @@ def iam_policy_command(
     app serves one user a session, whose id is the session's tag userId; worker works for all users, and migration reads the
     whole table besides. What is not known stands as <placeholder>. Nothing is sent.
     """
-    settings = mlssocial.Settings.from_env()
+    settings = options.settings or mlssocial.Settings.from_env()
     table = _table_arn(options, settings, account, partition)
     context = token_context or settings.token_context
     print_json(policy(Role(role), table, kms_key=kms_key, token_context=context))

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from mlssocial import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass
 class Globals:
-    """What the global options say; None and False where they are not given."""
+    """
+    What the global options say; None and False where they are not given.
+
+    Attributes:
+        settings: What is in force where an application runs the command line; the environment's settings are if None.
+    """
 
     table: str | None = None
     region: str | None = None
@@ -21,6 +29,7 @@ class Globals:
     profile: str | None = None
     json: bool = False
     verbose: bool = False
+    settings: Settings | None = None
 
 
 class Command(click.Command):
