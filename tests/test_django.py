@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -26,11 +26,9 @@ PROMISES = [
 ]
 
 
-def python(
-    *arguments: str, cwd: Path = ROOT, environment: Mapping[str, str] = MappingProxyType({})
-) -> subprocess.CompletedProcess[str]:
+def python(*arguments: str, cwd: Path = ROOT, environment: Mapping[str, str] | None = None) -> CompletedProcess[str]:
     """Run Python with warnings as errors; what is warned of on the way out is an error too."""
-    variables = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **environment}
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **(environment or {})}
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=300, check=False)
 
