@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .exceptions import ItemAlreadyExistsError as ItemAlreadyExistsError
     from .exceptions import ItemNotFoundError as ItemNotFoundError
     from .exceptions import MigrationLockedError as MigrationLockedError
+    from .exceptions import MissingExtraError as MissingExtraError
     from .exceptions import MLSSocialError as MLSSocialError
     from .exceptions import OutcomeUnknownError as OutcomeUnknownError
     from .exceptions import PlaintextTokensWarning as PlaintextTokensWarning
@@ -107,8 +108,8 @@ _HOMES = {
     "exceptions": (
         "BatchIncompleteError ConfigurationError DecryptionError ExecutorError FeedError InvalidCursorError InvalidExportError "
         "InvalidItemError InvalidKeyError InvalidRecordError ItemAlreadyExistsError ItemNotFoundError MigrationLockedError "
-        "MLSSocialError OutcomeUnknownError PlaintextTokensWarning SkippedRecordError StaleItemError StoreError "
-        "TransactionCanceledError UnreadableItemWarning WrongEntityError"
+        "MissingExtraError MLSSocialError OutcomeUnknownError PlaintextTokensWarning SkippedRecordError StaleItemError "
+        "StoreError TransactionCanceledError UnreadableItemWarning WrongEntityError"
     ),
     "export": "ExportReport export_table",
     "managers": "ALL_USERS Refreshed",

@@ -366,6 +366,18 @@ def _kept_apart(settings: Settings) -> Store:
     return _apart[id(settings)]
 
 
+def release() -> None:
+    """Close the connection under the settings in force and forget it; the next call makes another."""
+    global _store
+    settings = table_settings()
+    with _lock:
+        held = _apart.pop(id(settings), None)
+        if _store is not None and _store.settings is settings:
+            held, _store = _store, None
+    if held is not None:
+        held.close()
+
+
 def pages(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Send a query's requests, one after the other, each when it is asked for, and give their answers."""
     while True:

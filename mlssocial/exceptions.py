@@ -5,6 +5,7 @@ Every error that leaves mlssocial.
 
     MLSSocialError
       ConfigurationError(RuntimeError)    what was configured cannot work, or nothing was
+        MissingExtraError(ImportError)    a package that an integration needs is not installed  .extra
       InvalidKeyError(ValueError)         an id cannot go into a key                          .part
       InvalidItemError(ValueError)        a payload, or a stored item, breaks the contract    .key .fields
       InvalidCursorError(ValueError)      a cursor is cut, altered or another query's
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
     from .batch import BatchResult
 
 
+# Whoever looks at an error's context, such as what lets Dask pickle errors, looks past __suppress_context__.
+_context: Any = BaseException.__dict__["__context__"]
+
+
 class MLSSocialError(Exception):
     """Any error of this package. Errors cross processes: they pickle with their message and attributes, but for tokens."""
 
@@ -52,9 +57,31 @@ class MLSSocialError(Exception):
         """Give the attributes as they cross processes."""
         return self.__dict__
 
+    @property
+    def __context__(self) -> BaseException | None:
+        """None where the error was raised ``from`` another or from None: what it stood in may hold what must not be shown."""
+        return None if self.__suppress_context__ else _context.__get__(self)
+
+    @__context__.setter
+    def __context__(self, context: BaseException | None) -> None:
+        _context.__set__(self, context)
+
 
 class ConfigurationError(MLSSocialError, RuntimeError):
     """What was configured cannot work, or nothing was configured."""
+
+
+class MissingExtraError(ConfigurationError, ImportError):
+    """
+    A package that an integration needs is not installed.
+
+    Attributes:
+        extra: The extra of this project that brings it.
+    """
+
+    def __init__(self, module: str, package: str, extra: str) -> None:
+        super().__init__(f"{module} needs {package}: pip install 'mlssocial[{extra}]'")
+        self.extra = extra
 
 
 class InvalidKeyError(MLSSocialError, ValueError):

@@ -2,12 +2,12 @@
 Values that do not show themselves, for what would otherwise stand readable in a log or in a traceback with locals.
 
 They are what they are made of to whoever computes with them: bytes, text or a dict. What is taken out of a masked map is not
-masked. None of them pickles.
+masked. A pickle of one holds nothing of it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .tokens import MASK
 
@@ -15,13 +15,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class _Masked:
-    """Does not pickle, since a pickle shows all that is in it; a copy is the value itself."""
+class LeftBehind:
+    """Stands for a masked value on the other side of a pickle, which would show what is in it; nothing can be done with it."""
 
     __slots__ = ()
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("it is masked, and does not pickle")
+    def __repr__(self) -> str:
+        return MASK
+
+
+class _Masked:
+    """Is left behind by a pickle, so that an error that holds one can cross processes; a copy is the value itself."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[type[LeftBehind], tuple[()]]:
+        return LeftBehind, ()
 
     def __copy__(self) -> Self:
         return self

@@ -195,6 +195,13 @@ def _parsed(name: str, value: str) -> Any:
         raise ConfigurationError(f"{name}: a number is needed, not {value!r}") from None
 
 
+def _typed(name: str, value: Any) -> Any:
+    """Give a setting's value of what a framework's configuration has for it."""
+    if isinstance(value, int) and not isinstance(value, bool) and name not in _NUMBERS:
+        value = str(value)
+    return _parsed(name, value) if isinstance(value, str) else value
+
+
 def _keys_of(text: str) -> dict[str, Secret]:
     """Read ``k1=<base64>,k2=arn:aws:kms:...``; an error shows nothing of it, nor does its frame."""
     pairs = [_pair(part) for part in text.split(",") if part.strip()]
@@ -236,6 +243,14 @@ def _hidden(keys: object) -> Any:
     }
 
 
+def hide_keys(keys: object) -> Any:
+    """Give token keys so that they do not show, of a mapping or of the text that the environment would have."""
+    if isinstance(keys, str):
+        keys = MaskedText(keys)
+        return _keys_of(keys)
+    return _hidden(keys)
+
+
 def _check_key(key_id: str, key: Secret) -> None:
     if not _is_key(key.reveal()):
         wanted = f"neither the base64 of {KEY_BYTES} bytes ('mlssocial token-key' makes one) nor a KMS key's ARN"
@@ -271,21 +286,53 @@ def configure(settings: Settings | None = None, **changes: Any) -> Settings:
     global _settings
     if "token_keys" in changes:
         changes["token_keys"] = _hidden(changes["token_keys"])
-    known = {field.name for field in fields(Settings)}
-    if unknown := sorted(changes.keys() - known):
-        raise ConfigurationError(f"{', '.join(unknown)}: no such setting; there are {', '.join(sorted(known))}")
-    made = replace(settings or Settings.from_env(), **changes)
-    if made.allow_plaintext_tokens and made.sealing_key is None:
-        message = "tokens are written in clear text, for whoever reads the table; configure(token_keys=...) seals them"
-        warnings.warn(message, PlaintextTokensWarning, stacklevel=2)
+    made = changed(settings or Settings.from_env(), changes)
     with _lock:
         _settings = made
     return made
 
 
+def changed(settings: Settings, changes: dict[str, Any]) -> Settings:
+    """Give settings with some of them changed, as configure() does, without putting them in force."""
+    if "token_keys" in changes:
+        changes["token_keys"] = _hidden(changes["token_keys"])
+    known = {field.name for field in fields(Settings)}
+    if unknown := sorted(changes.keys() - known):
+        raise ConfigurationError(f"{', '.join(unknown)}: no such setting; there are {', '.join(sorted(known))}")
+    made = replace(settings, **changes)
+    if made.allow_plaintext_tokens and made.sealing_key is None:
+        message = "tokens are written in clear text, for whoever reads the table; configure(token_keys=...) seals them"
+        warnings.warn(message, PlaintextTokensWarning, stacklevel=3)
+    return made
+
+
+def from_config(settings: Settings, config: Mapping[str, Any]) -> Settings:
+    """
+    Give settings with what a framework's configuration says over them: its keys ``MLSSOCIAL_*``, of which none may be unknown.
+
+    A value is of its setting's type, or the text that the environment would have; what was made of such a text by a parser of
+    JSON, as ``123`` of a table's name, is text again. None and empty text leave the setting as it is.
+    """
+    known = {f"{ENVIRONMENT_PREFIX}{field.name.upper()}": field.name for field in fields(Settings)}
+    given = {
+        name: hide_keys(value) if name in _SECRETS else value
+        for name, value in config.items()
+        if name.startswith(ENVIRONMENT_PREFIX) and value is not None and value != ""
+    }
+    del config  # as the environment
+    if unknown := sorted(given.keys() - known.keys()):
+        raise ConfigurationError(f"{', '.join(unknown)}: no such setting; there are {', '.join(sorted(known))}")
+    return changed(settings, {known[name]: _typed(name, value) for name, value in given.items()})
+
+
 def current() -> Settings:
     """Give the settings in force; the environment's where nothing was configured."""
     return _scope.get() or _settings or configure()
+
+
+def scoped() -> Settings | None:
+    """Give the settings that are in force for this context alone, None where it has those of the process."""
+    return _scope.get()
 
 
 @contextmanager

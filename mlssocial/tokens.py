@@ -183,8 +183,11 @@ class Token(Secret):
         )
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "string", "format": "password", "writeOnly": True}
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: GetJsonSchemaHandler) -> NoReturn:
+        """Leave tokens out of JSON schemas, and so out of what an API says of its requests and answers."""
+        from pydantic_core import PydanticOmit
+
+        raise PydanticOmit
 
 
 class _Hidden:

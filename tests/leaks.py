@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import django
+import tblib.pickling_support
 from django.conf import settings as django_settings
 from django.views.debug import ExceptionReporter
 from pydantic import BaseModel
@@ -39,6 +40,9 @@ _BLOCK = 11
 if not django_settings.configured:
     django_settings.configure(DEBUG=True, SECRET_KEY="x")
     django.setup()
+
+
+tblib.pickling_support.install()  # as Dask does: from then on errors pickle along with their causes and contexts
 
 
 def forms(secret: str) -> Iterator[str]:

@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[1]
 LEAVES = {"cli", "django", "local", "reso"}
 # Top to bottom: a module imports from the layers below its own, and from its own only where they stand on one line.
 LAYERS = [
-    {"django"},
-    {"cli"},
+    {"django", "flask", "fastapi"},
+    {"cli", "httperrors"},
     {"reso", "streams", "iam", "status"},
     {"transactions", "tenants"},
     {"models"},

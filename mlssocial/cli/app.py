@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from mlssocial.exceptions import MLSSocialError, StoreError
+from mlssocial.exceptions import MissingExtraError, MLSSocialError, StoreError
 from mlssocial.settings import current
 
 from .options import Globals, global_options
@@ -60,7 +60,12 @@ class LazyGroup(click.Group):
         """Load a command."""
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f".{COMMANDS[cmd_name][0]}", __package__)
+        try:
+            module = import_module(f".{COMMANDS[cmd_name][0]}", __package__)
+        except ModuleNotFoundError as error:
+            if error.name != "rich":
+                raise
+            raise MissingExtraError("the command line", "rich", "cli") from None
         command: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         return command
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import mlssocial
-from mlssocial.settings import LOCAL_PREFIX
+from mlssocial.settings import LOCAL_PREFIX, changed, scoped, using
 
 if TYPE_CHECKING:
     from .options import Globals
@@ -33,17 +33,23 @@ def configure(options: Globals) -> bool:
         "profile": options.profile,
     }
     given = {name: value for name, value in named.items() if value is not None}
-    if options.settings is not None:
-        made = mlssocial.configure(options.settings, **given) if given else options.settings
-        return made.endpoint_url == LOCAL_PREFIX
-    settings = mlssocial.Settings.from_env()
-    if given.keys() & {"table_name", "endpoint_url"} or settings.table_name or settings.endpoint_url:
-        return mlssocial.configure(settings, **given).endpoint_url == LOCAL_PREFIX
+    settings = options.settings or mlssocial.Settings.from_env()
+    if options.settings or given.keys() & {"table_name", "endpoint_url"} or settings.table_name or settings.endpoint_url:
+        return _put_in_force(settings, given).endpoint_url == LOCAL_PREFIX
     endpoint = f"local:{_data_folder() / 'homes.db'}"
     hint = "--table or MLSSOCIAL_TABLE_NAME for DynamoDB"
     click.echo(f"no table is configured: using the embedded engine, {endpoint}; {hint}", err=True)
     mlssocial.configure(settings, **given | {"endpoint_url": endpoint})
     return True
+
+
+def _put_in_force(settings: mlssocial.Settings, given: dict[str, Any]) -> mlssocial.Settings:
+    """Put settings in force for the process; for this command alone where an application has put its own into the context."""
+    if scoped() is None:
+        return mlssocial.configure(settings, **given)
+    made = changed(settings, given) if given else settings
+    click.get_current_context().with_resource(using(made))
+    return made
 
 
 def connect(options: Globals) -> None:

@@ -22,7 +22,7 @@ from email.utils import parsedate_to_datetime
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
-from mlssocial.exceptions import ConfigurationError, FeedError
+from mlssocial.exceptions import ConfigurationError, FeedError, MLSSocialError
 from mlssocial.masked import MaskedMap, MaskedText
 from mlssocial.tokens import MASK, Token, hide
 
@@ -148,7 +148,7 @@ class Budget:
             self._next = max(self._next, time.monotonic()) + 1 / self.per_second
 
 
-class _PassingError(Exception):
+class _PassingError(MLSSocialError):
     """An answer that another attempt may mend. *after* is how many seconds the server asks to wait."""
 
     def __init__(self, reason: str, after: float | None = None) -> None:
