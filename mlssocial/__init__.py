@@ -68,6 +68,10 @@ if TYPE_CHECKING:
     from .models import check_table as check_table
     from .models import create_table as create_table
     from .notices import on_write as on_write
+    from .operations import Capacity as Capacity
+    from .operations import Operation as Operation
+    from .operations import count_capacity as count_capacity
+    from .operations import on_operation as on_operation
     from .propagation import Propagation as Propagation
     from .purge import PurgePlan as PurgePlan
     from .purge import PurgeReport as PurgeReport
@@ -80,6 +84,7 @@ if TYPE_CHECKING:
     from .restore import Conflict as Conflict
     from .restore import RestoreReport as RestoreReport
     from .restore import restore_table as restore_table
+    from .results import Explanation as Explanation
     from .results import Page as Page
     from .results import Results as Results
     from .rollups import MetricsRow as MetricsRow
@@ -116,11 +121,12 @@ _HOMES = {
     "migrations": "MigrationReport Migrations",
     "models": "Item Listing MLSConnection PerformanceMetrics SocialConnection SocialPost check_table create_table",
     "notices": "on_write",
+    "operations": "Capacity Operation count_capacity on_operation",
     "propagation": "Propagation",
     "reseal": "ResealReport TokenFailure reseal_tokens",
     "purge": "PurgePlan PurgeReport PurgeScope plan_purge purge_items",
     "restore": "Conflict RestoreReport restore_table",
-    "results": "Page Results",
+    "results": "Explanation Page Results",
     "rollups": "MetricsRow",
     "settings": "Settings configure",
     "status": "TableStatus table_status",

@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from . import batch, notices, prepare, writes
+from . import operations as records
 from .codec import WireMap, item_size
 from .connection import PASSING_REASONS, AnswerLostError, CanceledError, Patience, store
 from .entities import ListingStatus, PostStatus
@@ -113,7 +114,8 @@ def apply(operations: Sequence[Operation], operation_id: str | None = None, *, a
     Where index keys depend on fields that are not given, the items are read first, in one request. *asked* is what tells this
     request from others under the same operation_id; what the operations ask for if None.
     """
-    return _Transaction(operations, operation_id, asked or _asked(operations)).apply()
+    with records.running(operations[0].name if len(operations) == 1 else "transaction"):
+        return _Transaction(operations, operation_id, asked or _asked(operations)).apply()
 
 
 def creation(entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, others: WireMap | None = None) -> Callable[[], Row]:

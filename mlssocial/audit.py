@@ -15,6 +15,7 @@ from typing import Any
 
 from .drift import Finding, Kind, Outcome, examine, reread
 from .drift import repair as repair_drift
+from .operations import operation
 from .scans import Met, Page, Scan, TokenReport, insist, scan, sealed_under
 from .schema import ENTITIES, entity_type
 from .wire import Row
@@ -105,6 +106,7 @@ class AuditReport(TokenReport):
         return "\n".join(lines)
 
 
+@operation
 def audit_table(
     *,
     repair: bool = False,

@@ -22,6 +22,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from . import operations
 from .connection import AnswerLostError, Patience, store
 from .exceptions import BatchIncompleteError, ItemError, MLSSocialError, OutcomeUnknownError, StoreError
 from .schema import PK, SK, Entity, key_of
@@ -219,6 +220,10 @@ class Batch(ABC, Generic[T]):
         the batch once those before it are done. Any other exception, a generator's or an interrupt, ends it as soon as the
         requests under way are answered, and goes on to the caller with a note of how far the batch came.
         """
+        with operations.running(self.operation):
+            return self._run(given)
+
+    def _run(self, given: Iterable[T]) -> BatchResult:
         members = self._prepared(given)
         if isinstance(given, Sized):
             checked = list(members)

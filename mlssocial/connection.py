@@ -11,9 +11,6 @@ from __future__ import annotations
 import os
 import random
 import time
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
 from enum import Enum
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -32,10 +29,11 @@ from botocore.exceptions import (
 from pynamodb.connection.base import Connection, MetaTable
 from pynamodb.connection.table import TableConnection
 
-from . import components, local
+from . import components, local, operations
 from .components import until
 from .exceptions import ConfigurationError, MLSSocialError, StoreError, store_error
 from .masked import without_frames
+from .operations import recorded as recorded
 from .schema import expired, now_millis
 from .settings import Settings, are_everyones, table_settings
 from .transport import Transport
@@ -115,29 +113,6 @@ class CanceledError(MLSSocialError):
     def __init__(self, reasons: list[dict[str, Any]]) -> None:
         super().__init__(f"a transaction was cancelled: {', '.join(reason['Code'] for reason in reasons)}")
         self.reasons = reasons
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request that was sent: what the demo and the tests count. Never a value."""
-
-    operation: str
-    index: str | None
-    seconds: float
-
-
-_calls: ContextVar[list[Call] | None] = ContextVar("mlssocial_calls", default=None)
-
-
-@contextmanager
-def recorded() -> Iterator[list[Call]]:
-    """Collect the requests that this context sends."""
-    calls: list[Call] = []
-    token = _calls.set(calls)
-    try:
-        yield calls
-    finally:
-        _calls.reset(token)
 
 
 class Patience:
@@ -221,7 +196,14 @@ class Store:
             AnswerLostError: A write was sent, and nobody knows.
             StoreError: DynamoDB refused, or could not be reached before the deadline.
         """
-        patience = patience or self.patience()
+        if not operations.is_watched():
+            return self._call(operation, request, patience or self.patience())
+        with operations.running(operation):
+            answer = self._call(operation, operations.asked(request), patience or self.patience())
+            operations.consumed(answer, read=operation in READS)
+            return answer
+
+    def _call(self, operation: str, request: dict[str, Any], patience: Patience) -> dict[str, Any]:
         repeatable = operation in READS or "ClientRequestToken" in request
         lost = False
         while True:
@@ -235,7 +217,7 @@ class Store:
                     raise _translated(operation, request, error, lost=lost) from without_frames(error)
 
     def _send(self, operation: str, request: dict[str, Any], deadline: float) -> dict[str, Any]:
-        client, calls, started, before = self.client, _calls.get(), time.perf_counter(), until.set(deadline)
+        client, started, before = self.client, time.perf_counter(), until.set(deadline)
         try:
             method, transport = _METHODS[operation], self._transport
             answer: dict[str, Any] = (
@@ -246,8 +228,7 @@ class Store:
             raise
         finally:
             until.reset(before)
-            if calls is not None:
-                calls.append(Call(operation, request.get("IndexName"), time.perf_counter() - started))
+            operations.sent(operation, self.table_name, request.get("IndexName"), time.perf_counter() - started)
         components.check_shown(request, answer)
         return answer
 

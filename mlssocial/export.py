@@ -23,6 +23,7 @@ from .codec import utc_text
 from .crypto import Place, key_provider
 from .exceptions import ConfigurationError, InvalidItemError
 from .manifests import CSV, DATA_FOLDER, DYNAMODB_JSON, MANIFEST, DataFile, Manifest, Part
+from .operations import operation
 from .scans import Page, Scan, ScanReport, check
 from .schema import DATA, ENTITIES, Entity, entity_type, key_of
 from .settings import table_settings
@@ -97,6 +98,7 @@ class ExportReport(ScanReport):
         return "\n".join(lines)
 
 
+@operation
 def export_table(
     folder: str | Path,
     *,

@@ -20,6 +20,7 @@ from .codec import WireMap
 from .exceptions import ConfigurationError
 from .migration_files import Migration
 from .migration_record import LEASE_SECONDS, Applied, Lease, Lock
+from .operations import operation
 from .scans import MAX_SEGMENTS, Page, Scan, ScanReport
 from .transforms import Fate, Outcome, Transform, Transformer
 from .wire import Row
@@ -172,6 +173,7 @@ class Migrations:
         """Write a new migration's file, with the next number. Needs no table."""
         return migration_files.made(Path(self.folder), name, template)
 
+    @operation
     def status(self) -> list[Status]:
         """Say of each migration whether it was applied, and of those that were whether their files are still the same."""
         applied, files = migration_record.applied(), {found.name: found for found in self._files()}
@@ -190,6 +192,7 @@ class Migrations:
         """Take the lock away from whoever has it, such as a run that has died, and say who that was."""
         return migration_record.unlock()
 
+    @operation
     def plan(self) -> list[MigrationReport]:
         """
         Say what each pending migration would do to the items as they are now, with samples and the cost. Nothing is written.
@@ -200,6 +203,7 @@ class Migrations:
         """
         return [self._scanned(migration, "up", dry_run=True, samples=self.keep) for migration in self._pending()]
 
+    @operation
     def up(self, *, to: str | None = None) -> list[MigrationReport]:
         """
         Apply the pending migrations, by their numbers, to *to* if it is given; stop behind one that is not done.
@@ -223,6 +227,7 @@ class Migrations:
                 lease.record(migration.name, migration.checksum)
             return reports
 
+    @operation
     def down(self) -> MigrationReport:
         """Undo the migration that was applied last, by its number, with its ``down``; errors as :meth:`up`."""
         with migration_record.leased(self.lease_seconds) as lease:

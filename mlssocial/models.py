@@ -42,6 +42,7 @@ from .managers import (
     SocialPostManager,
 )
 from .managers.base import own_errors
+from .operations import operation
 from .schema import Entity, entity_type
 from .settings import table_settings
 from .wire import AttributeValue, Row, plain, row_of
@@ -479,6 +480,7 @@ _CLASSES: dict[str | None, type[Item]] = {
 }
 
 
+@operation
 def create_table(*, wait_seconds: float = 60) -> bool:
     """
     Make the shared table with GSI1, GSI2 and TTL, on demand, and wait until it can be used.
@@ -491,6 +493,7 @@ def create_table(*, wait_seconds: float = 60) -> bool:
     return table.create(Item.declaration(), wait_seconds=wait_seconds)
 
 
+@operation
 def check_table() -> list[str]:
     """
     Compare the live table with the declaration, and name each difference; an empty list means that all is well.

@@ -26,6 +26,7 @@ from .connection import pages, store
 from .exceptions import ConfigurationError, InvalidKeyError
 from .expressions import Expression
 from .files import read_as, replace_whole
+from .operations import operation
 from .scans import Page, Scan, ScanReport, scan
 from .schema import (
     DATA,
@@ -202,6 +203,7 @@ class PurgeReport:
         return f"{counts} deleted between {self.began} and {self.ended}{left}"
 
 
+@operation
 def plan_purge(
     scope: PurgeScope,
     *,
@@ -230,6 +232,7 @@ def plan_purge(
     return plan
 
 
+@operation
 def purge_items(
     plan: PurgePlan,
     *,

@@ -16,6 +16,7 @@ from typing import Any
 from . import prepare, writes
 from .crypto import Place, key_id_of, key_provider
 from .exceptions import ConfigurationError, DecryptionError, InvalidItemError, InvalidKeyError, StoreError
+from .operations import operation
 from .scans import Met, Page, Scan, TokenReport, insist, scan, sealed_under
 from .schema import ENTITIES, Entity, entity_type, key_of
 from .settings import current
@@ -124,6 +125,7 @@ class ResealReport(TokenReport):
         return "\n".join(filter(None, (cost, self.tokens(), about)))
 
 
+@operation
 def reseal_tokens(
     *,
     rotate: bool = False,

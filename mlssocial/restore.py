@@ -24,6 +24,7 @@ from . import batch, segments
 from .connection import RefusedError
 from .exceptions import ConfigurationError, InvalidExportError, ItemAlreadyExistsError
 from .manifests import DYNAMODB_JSON, Manifest, read_manifest
+from .operations import operation
 from .rawwrites import put, same
 from .schema import entity_type, expired, key_of, now_millis
 from .wire import Row
@@ -92,6 +93,7 @@ class RestoreReport:
         return f"{self.total:,} items in {self.elapsed:.1f} s: {'dry run, would be: ' if self.dry_run else ''}{done}"
 
 
+@operation
 def restore_table(
     folder: str | Path,
     *,

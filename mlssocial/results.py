@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Generic, TypeVar
 
+from . import operations
 from .codec import WireMap
 from .connection import pages, store
 from .exceptions import InvalidCursorError, InvalidItemError, InvalidKeyError, UnreadableItemWarning, shown
@@ -350,11 +351,10 @@ class Results(Generic[T]):
 
     def count(self) -> int:
         """Count the items without reading them over the wire; it costs as much as reading them. Unreadable rows count."""
-        total = 0
-        for partition in self._plan.partitions:
-            request = self._plan.request(partition, after=None) | {"Select": "COUNT"}
-            total += sum(answer["Count"] for answer in pages(request))
-        return total
+        plan = self._plan
+        requests = [plan.request(partition, after=None) | {"Select": "COUNT"} for partition in plan.partitions]
+        with operations.running(plan.name, plan.pattern):
+            return sum(answer["Count"] for request in requests for answer in pages(request))
 
     def explain(self) -> Explanation:
         """Say which index and key condition answer the query, in which order, and how consistently. No request."""
@@ -383,9 +383,10 @@ class Results(Generic[T]):
     def _rows(self, after: Cursor | None, wanted: int | None) -> Iterator[Row]:
         plan = self._plan
         streams = [self._stream(partition, after, wanted) for partition in plan.partitions]
-        if len(streams) == 1:
-            return streams[0]
-        return heapq.merge(*streams, key=lambda row: row[plan.sort_key].S or "", reverse=plan.reverse)
+        rows = streams[0]
+        if len(streams) > 1:
+            rows = heapq.merge(*streams, key=lambda row: row[plan.sort_key].S or "", reverse=plan.reverse)
+        return operations.steps(plan.name, plan.pattern, rows)
 
     def _stream(self, partition: str, after: Cursor | None, wanted: int | None) -> Iterator[Row]:
         """Read one partition, request by request; *wanted* sizes the requests and ends nothing."""

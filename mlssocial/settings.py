@@ -345,6 +345,18 @@ def using(settings: Settings) -> Iterator[None]:
         _scope.reset(token)
 
 
+@contextmanager
+def restored() -> Iterator[None]:
+    """Put the whole process's settings back after a block, whatever it configures: for tests."""
+    global _settings
+    before = _settings
+    try:
+        yield
+    finally:
+        with _lock:
+            _settings = before
+
+
 def are_everyones(settings: Settings) -> bool:
     """Tell whether settings are those of the whole process, and not of one context alone."""
     return settings is _settings

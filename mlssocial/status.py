@@ -16,6 +16,7 @@ from .drift import examine
 from .managers import ALL_USERS
 from .manifests import read_manifest
 from .models import MLSConnection, SocialConnection, SocialPost
+from .operations import operation
 from .scans import Page, Scan, ScanReport, scan
 from .schema import DATA, ENTITIES, entity_type
 from .settings import Settings
@@ -86,6 +87,7 @@ class TableStatus(ScanReport):
         return "\n".join(lines)
 
 
+@operation
 def table_status(
     *,
     export: str | Path | None = None,

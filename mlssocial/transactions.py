@@ -9,6 +9,7 @@ from . import changes, limits, prepare
 from .atomic import Key, Operation, apply, check_room, tell
 from .codec import WireMap
 from .exceptions import ConfigurationError, InvalidItemError, shown
+from .operations import running
 from .prepare import Prepared
 from .schema import Entity
 from .tokens import hide
@@ -70,7 +71,8 @@ class Transaction:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._ended = True
         if kind is None and self._operations:
-            self.applied = apply(list(self._operations.values()), self._operation_id)
+            with running("transaction"):
+                self.applied = apply(list(self._operations.values()), self._operation_id)
             if self.applied:
                 tell(self._operations.values())
 

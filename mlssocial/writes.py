@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import limits, prepare
+from . import limits, operations, prepare
 from .codec import WireMap
 from .connection import AnswerLostError, Patience, RefusedError, store
 from .exceptions import InvalidItemError, ItemNotFoundError, MLSSocialError, OutcomeUnknownError, StoreError, WrongEntityError
@@ -33,10 +33,11 @@ from .wire import Row, decode_row, plain
 
 def apply(prepared: Prepared, *, patience: Patience | None = None) -> Row:
     """Send a write, and give the item as it is now. One request; a consistent read before it where it needs the item."""
-    patience = patience or store().patience()
-    if prepared.needs_item:
-        prepared = prepared.anew(read(prepared.write.entity, prepared.write.ids, consistent=True, patience=patience))
-    return _apply(prepared, "ALL_NEW", patience)[1]
+    with operations.running(prepared.write.operation):
+        patience = patience or store().patience()
+        if prepared.needs_item:
+            prepared = prepared.anew(read(prepared.write.entity, prepared.write.ids, consistent=True, patience=patience))
+        return _apply(prepared, "ALL_NEW", patience)[1]
 
 
 def is_final(error: InvalidItemError | StoreError) -> bool:
@@ -46,11 +47,12 @@ def is_final(error: InvalidItemError | StoreError) -> bool:
 
 def delete(entity: Entity[Any], ids: tuple[Any, ...], *, seen: Row | None = None) -> bool:
     """Delete an item; False if it was not there. With *seen*, StaleItemError if it has changed since. One request."""
-    try:
-        apply(prepare.delete(entity, ids, seen=seen))
-    except ItemNotFoundError:
-        return False
-    return True
+    with operations.running(f"delete {entity.name}"):
+        try:
+            apply(prepare.delete(entity, ids, seen=seen))
+        except ItemNotFoundError:
+            return False
+        return True
 
 
 def save_head(
@@ -58,7 +60,8 @@ def save_head(
 ) -> tuple[WireMap, Row]:
     """Write an item whole, as :func:`prepare.save` says. Give what it has now beside Data, and what was left in place."""
     prepared = prepare.save(entity, ids, data, others=others, gone=gone, seen=seen)
-    sent, row = _apply(prepared, "ALL_OLD", store().patience())  # no more than what was there is sent back
+    with operations.running(prepared.write.operation):
+        sent, row = _apply(prepared, "ALL_OLD", store().patience())  # no more than what was there is sent back
     if sent is not prepared:  # it had expired, and was created anew
         return sent.head, {}
     written = {DATA, *sent.head, *others, *gone, *INDEX_ATTRIBUTES.values()}

@@ -13,9 +13,10 @@ from typing import Any
 import click
 
 import mlssocial
-from mlssocial.connection import recorded, store
+from mlssocial.connection import store
 from mlssocial.crypto import new_token_key
 from mlssocial.models import Item
+from mlssocial.operations import recorded
 from mlssocial.settings import current
 
 from . import demo_view

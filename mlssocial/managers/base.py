@@ -17,6 +17,7 @@ from mlssocial.exceptions import (
     UnreadableItemWarning,
     shown,
 )
+from mlssocial.operations import running, steps
 from mlssocial.results import Plan, Results
 from mlssocial.schema import expired, now_millis
 from mlssocial.wire import decode_row
@@ -72,14 +73,16 @@ class Manager(Generic[M, D]):
         return f"<{type(self).__name__} of {self.model.__name__}>"
 
     def _get(self, *ids: Any, consistent: bool) -> M:
-        found = self._find(*ids, consistent=consistent)
-        if found is None:
-            raise self.model.DoesNotExist(f"get {self.entity.name}", self.entity.keys(ids))
-        return found
+        with running(f"get {self.entity.name}"):
+            found = self._find(*ids, consistent=consistent)
+            if found is None:
+                raise self.model.DoesNotExist(f"get {self.entity.name}", self.entity.keys(ids))
+            return found
 
     def _find(self, *ids: Any, consistent: bool) -> M | None:
-        row = writes.read(self.entity, ids, consistent=consistent)
-        return None if row is None else self._load(row)
+        with running(f"find {self.entity.name}"):
+            row = writes.read(self.entity, ids, consistent=consistent)
+            return None if row is None else self._load(row)
 
     def _create(self, *ids: Any, data: D) -> M:
         row = writes.apply(prepare.create(self.entity, ids, self._encoded("create", ids, data)))
@@ -165,7 +168,8 @@ class EntityManager(Manager[M, D]):
         wanted = [(one, self.entity.keys(self._whole(one))) for one in ids]
         found: dict[tuple[str, str], M] = {}
         now = now_millis()
-        for row in batch.read((key for _, key in wanted), self._decode_row, consistent=consistent):
+        rows = batch.read((key for _, key in wanted), self._decode_row, consistent=consistent)
+        for row in steps(f"get_many {self.entity.name}", 0, rows):
             if not expired(row, now):
                 try:
                     item = self._load(row)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 from mlssocial.connection import store
 from mlssocial.exceptions import StaleItemError
+from mlssocial.operations import running
 from mlssocial.tokens import hide
 
 from .base import D, M
@@ -64,6 +65,10 @@ class ConnectionManager(QueueManager[M, D]):
             del values["refresh_token"]
         del refresh_token  # a traceback shows what stands in variables
         ids = self._ids("update", connection)
+        with running(f"refresh_tokens {self.entity.name}"):
+            return self._refreshed(ids, connection, values)
+
+    def _refreshed(self, ids: tuple[Any, ...], connection: M, values: dict[str, Any]) -> Refreshed[M]:
         patience, seen = store().patience(), connection
         while True:
             try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mlssocial import keys
 from mlssocial.entities import ListingData, ListingStatus
 from mlssocial.exceptions import InvalidKeyError, shown
+from mlssocial.operations import running
 from mlssocial.propagation import Change, Propagation
 from mlssocial.results import Guard, Plan, Results
 from mlssocial.schema import DATA
@@ -142,7 +143,8 @@ class ListingManager(EntityManager["Listing", ListingData]):
         if operation_id is not None:
             keys.operation_keys("any", operation_id)
         change = Change(mls_provider, mls_number, _known(status), operation_id, self.model.class_of)
-        return change.propagate(copies)
+        with running("propagate_status Listing"):
+            return change.propagate(copies)
 
     def query_by_status(
         self, user_id: str, status: ListingStatus | str, *, reverse: bool = False, consistent: bool = False

@@ -9,6 +9,7 @@ from mlssocial import atomic, changes, keys, prepare, writes
 from mlssocial.codec import CodecError
 from mlssocial.entities import PerformanceMetricsData
 from mlssocial.exceptions import InvalidItemError, InvalidKeyError, ItemNotFoundError, OutcomeUnknownError, StoreError
+from mlssocial.operations import running
 from mlssocial.results import Results
 from mlssocial.rollups import check_length, check_period, rollup
 
@@ -112,12 +113,15 @@ class PerformanceMetricsManager(EntityManager["PerformanceMetrics", PerformanceM
         prepared = prepare.update(self.entity, ids, change, verb="increment", otherwise=first)
         if operation_id is None:
             return self._told("increment", self._written("increment", ids, writes.apply(prepared)))
-        applied = atomic.apply_as_one([atomic.Operation("increment", prepared, change.asked(), self.model)], operation_id)
-        try:
-            day = self._get(*ids, consistent=True)
-        except (StoreError, ItemNotFoundError) as error:
-            reason = f"it was counted, and the day could not be read then ({error}); send it again with the same operation_id"
-            raise OutcomeUnknownError(operation, self.entity.keys(ids), reason) from error
+        with running(operation):
+            applied = atomic.apply_as_one([atomic.Operation("increment", prepared, change.asked(), self.model)], operation_id)
+            try:
+                day = self._get(*ids, consistent=True)
+            except (StoreError, ItemNotFoundError) as error:
+                reason = (
+                    f"it was counted, and the day could not be read then ({error}); send it again with the same operation_id"
+                )
+                raise OutcomeUnknownError(operation, self.entity.keys(ids), reason) from error
         return self._told("increment", day) if applied else day
 
     def delete(self, user_id: str, listing_id: str, date: Date | str) -> bool:

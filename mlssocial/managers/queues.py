@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlssocial import changes, prepare, writes
 from mlssocial.codec import epoch_millis, wire_name
 from mlssocial.exceptions import InvalidItemError, ItemNotFoundError, StaleItemError, shown
+from mlssocial.operations import running
 from mlssocial.schema import DATA, INDEX_ATTRIBUTES, LEASE_ID, LEASE_UNTIL, now_millis
 from mlssocial.tokens import hide
 
@@ -52,11 +53,12 @@ class QueueManager(EntityManager[M, D]):
         lease = {LEASE_ID: {"S": secrets.token_urlsafe(12)}, LEASE_UNTIL: self._until("claim", item, seconds)}
         if place is None:
             return None
-        try:
-            row = writes.apply(prepare.mark("claim", self.entity, ids, _free(place), sets=lease, stale=prepare.CHANGED))
-        except (StaleItemError, ItemNotFoundError):
-            return None
-        return self._written("claim", ids, row)
+        with running(f"claim {self.entity.name}"):
+            try:
+                row = writes.apply(prepare.mark("claim", self.entity, ids, _free(place), sets=lease, stale=prepare.CHANGED))
+            except (StaleItemError, ItemNotFoundError):
+                return None
+            return self._written("claim", ids, row)
 
     def claim_each(self, queue: Iterable[M], *, seconds: float) -> Iterator[M]:
         """
@@ -110,13 +112,14 @@ class QueueManager(EntityManager[M, D]):
         """Give a claimed item back to the queue, for anybody to claim; False if the lease was lost. One request."""
         ids, lease_id = self._lease("release", lease)
         gone = (LEASE_ID, LEASE_UNTIL)
-        try:
-            writes.apply(
-                prepare.mark("release", self.entity, ids, _held(lease_id), sets={}, removes=gone, stale=prepare.LEASE_LOST)
-            )
-        except (StaleItemError, ItemNotFoundError):
-            return False
-        return True
+        with running(f"release {self.entity.name}"):
+            try:
+                writes.apply(
+                    prepare.mark("release", self.entity, ids, _held(lease_id), sets={}, removes=gone, stale=prepare.LEASE_LOST)
+                )
+            except (StaleItemError, ItemNotFoundError):
+                return False
+            return True
 
     def _place(self, item: M) -> tuple[tuple[Any, ...], WireMap | None]:
         """Give an item's ids, and the fields that its place in the queue follows from; None if it is in none."""

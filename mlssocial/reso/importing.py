@@ -26,6 +26,7 @@ from mlssocial.codec import AttributeValue, decode
 from mlssocial.entities import ListingStatus
 from mlssocial.exceptions import ConfigurationError, ExecutorError, MLSSocialError
 from mlssocial.managers.base import WhoseItems
+from mlssocial.operations import operation
 from mlssocial.settings import table_settings, using
 from mlssocial.workers import Done, Task
 
@@ -45,6 +46,7 @@ WINDOW = batch.MAX_GET
 _CHANGES = frozenset({Action.CREATED, Action.UPDATED, Action.REMOVED, Action.MARKED})
 
 
+@operation
 def import_feed(
     *sources: Source,
     user_id: str,
