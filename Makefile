@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types unit soak seeded-faults lock clean bench bench-cold bench-memory bench-feed bench-lock security security-lock
+.PHONY: demo test lint types unit soak seeded-faults lock clean bench bench-cold bench-memory bench-feed bench-lock security security-lock screenshots
 
 demo: .venv/installed
 	$(BIN)/mlssocial demo
@@ -35,6 +35,10 @@ seeded-faults: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
+
+# The pictures of `mlssocial browse` in docs/images, which needs chromium, and nothing of the network.
+screenshots: .venv/installed
+	$(BIN)/python tools/screenshots.py
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras --no-emit-index-url \

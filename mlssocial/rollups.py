@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from calendar import monthrange
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Context, Decimal
@@ -25,6 +25,18 @@ Day = tuple[date, PerformanceMetricsData]
 
 RATE = "engagement"
 """The one figure of a platform that is a rate."""
+
+FIGURES = ("views", "shares", "inquiries")
+"""The figures that a day has in total, and that are drawn."""
+
+TOTAL = "all"
+"""What a plot calls the total, beside the platforms."""
+
+Series = dict[str, list[float]]
+"""A figure's values, period by period: of all together, and of each platform that has it."""
+
+_MOST = 60
+"""How many periods are drawn at the most where the period is not given."""
 
 MAX_ROWS = 40_000
 """A hundred years of days. Dates that come from outside would else ask for millions of rows of zeros."""
@@ -81,6 +93,22 @@ def periods(since: date, until: date, by: Period) -> Iterator[tuple[date, date]]
         if end == until:
             return
         start = end + timedelta(days=1)
+
+
+def period_of(since: date, until: date) -> Period:
+    """Give the shortest period of which no more than can be seen lie between two days."""
+    days = (until - since) // timedelta(days=1) + 1
+    return "day" if days <= _MOST else "week" if days <= 7 * _MOST else "month"
+
+
+def series(rows: Sequence[MetricsRow], figure: str) -> Series:
+    """Take a figure out of the rows for a plot: the totals, and each platform's where that has any."""
+    found: Series = {TOTAL: [float(getattr(row, figure)) for row in rows]}
+    for platform in rows[0].platforms if rows else ():
+        values = [float(Decimal(row.platforms[platform].get(figure, 0))) for row in rows]
+        if any(values):
+            found[platform] = values
+    return found
 
 
 def check_period(by: object) -> Period:

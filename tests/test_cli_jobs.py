@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 import mlssocial
 from mlssocial import Listing, PerformanceMetrics, restore_table
 from mlssocial.cli.app import cli
-from mlssocial.cli.plot import blocks, period_of
+from mlssocial.cli.plot import blocks
+from mlssocial.rollups import period_of
 from mlssocial.settings import current
 
 from .conftest import put_raw

@@ -15,11 +15,12 @@ import mlssocial
 
 PACKAGE = Path(mlssocial.__file__).parent
 ROOT = Path(__file__).parents[1]
-LEAVES = {"cli", "django", "local", "reso", "testing"}
+LEAVES = {"browse", "cli", "django", "local", "reso", "testing"}
 # Top to bottom: a module imports from the layers below its own, and from its own only where they stand on one line.
 LAYERS = [
     {"django", "flask", "fastapi"},
     {"cli", "httperrors", "testing"},
+    {"browse"},
     {"reso", "streams", "iam", "status"},
     {"transactions", "tenants"},
     {"models"},

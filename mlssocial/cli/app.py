@@ -35,6 +35,7 @@ COMMANDS = {
     "restore": ("export", "Put the items of an export into the table."),
     "purge": ("purge", "Erase a feed or a user, and report what is gone."),
     "token-key": ("keys", "Print a new key to seal tokens with."),
+    "browse": ("browse", "Serve pages to look at the table with."),
     "iam-policy": ("iam", "Print the IAM policy of a role, with the least that it needs."),
     "shell": ("shell", "Open a Python prompt with the models at hand."),
 }

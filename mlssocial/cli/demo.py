@@ -76,7 +76,7 @@ def demo_command(options: Globals, keep: Path | None) -> None:
     if keep is not None and keep.exists():
         raise click.BadParameter(f"{keep} exists already; the demo makes a new file", param_hint="--keep")
     started = time.perf_counter()
-    with _fresh_table(keep):
+    with fresh_table(keep):
         written = fill()
         filled = time.perf_counter() - started
         answers = [_answer(pattern) for pattern in PATTERNS]
@@ -88,7 +88,7 @@ def demo_command(options: Globals, keep: Path | None) -> None:
 
 
 @contextmanager
-def _fresh_table(keep: Path | None) -> Iterator[None]:
+def fresh_table(keep: Path | None) -> Iterator[None]:
     """Work on a table of its own, and on the one that is configured afterwards."""
     before = current()
     name = "mlssocial-demo" if keep is None else ""

@@ -135,8 +135,8 @@ def _figures() -> Iterator[Write]:
     today = datetime.now(UTC).date()
     for age in reversed(range(DAYS)):
         day, views = today - timedelta(days=age), 40 + age * 7 % 23
-        for platform in ("facebook", "instagram"):
-            event: dict[str, Any] = {"views": views, "shares": views % 5, "inquiries": views % 3, "clicks": views // 4}
+        for platform, seen in (("facebook", views), ("instagram", 15 + (DAYS - age) // 2 + age * 5 % 11)):
+            event: dict[str, Any] = {"views": seen, "shares": seen % 5, "inquiries": seen % 3, "clicks": seen // 4}
             yield partial(PerformanceMetrics.objects.increment, ANNA, LISTING, day, platform, **event)
         snapshot = PerformanceMetricsData(
             views=2 * views,

@@ -3,47 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import date, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from mlssocial.exceptions import ConfigurationError
-from mlssocial.rollups import MetricsRow, Period
+from mlssocial.rollups import FIGURES, TOTAL, MetricsRow, Period, series
 
 from .items import text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FIGURES = ("views", "shares", "inquiries")
-_TOTAL = "all"
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _ROWS = 3
-_COLOURS = {_TOTAL: "bold", "facebook": "blue", "instagram": "magenta", "linkedin": "cyan", "twitter": "white"}
-_MOST = 60
-"""How many periods are drawn at the most where the period is not given."""
-
-Series = dict[str, list[float]]
-"""A figure's values, period by period: of all together, and of each platform that has it."""
-
-
-def period_of(since: date, until: date) -> Period:
-    """Give the shortest period of which no more than can be seen lie between two days."""
-    days = (until - since) // timedelta(days=1) + 1
-    return "day" if days <= _MOST else "week" if days <= 7 * _MOST else "month"
-
-
-def series(rows: Sequence[MetricsRow], figure: str) -> Series:
-    """Take a figure out of the rows: the totals, and each platform's where that has any."""
-    found: Series = {_TOTAL: [float(getattr(row, figure)) for row in rows]}
-    for platform in rows[0].platforms if rows else ():
-        values = [float(Decimal(row.platforms[platform].get(figure, 0))) for row in rows]
-        if any(values):
-            found[platform] = values
-    return found
+_COLOURS = {TOTAL: "bold", "facebook": "blue", "instagram": "magenta", "linkedin": "cyan", "twitter": "white"}
 
 
 def terminal(rows: Sequence[MetricsRow], by: Period) -> Iterator[Text]:
@@ -91,7 +66,7 @@ def _figure(rows: Sequence[MetricsRow], by: Period, title: str) -> Figure:
     days = [row.start for row in rows]
     for axes, name in zip(figure.subplots(len(FIGURES), 1, sharex=True), FIGURES, strict=True):
         for platform, values in series(rows, name).items():
-            style = {"color": "0.6", "linestyle": "--"} if platform == _TOTAL else {}
+            style = {"color": "0.6", "linestyle": "--"} if platform == TOTAL else {}
             axes.plot(days, values, label=_literal(platform), marker="o", markersize=3, **style)
         axes.set_ylabel(f"{name} a {by}")
         axes.set_ylim(bottom=0)

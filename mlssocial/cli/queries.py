@@ -10,12 +10,12 @@ import click
 from mlssocial.entities import ListingStatus
 from mlssocial.models import Listing, MLSConnection, PerformanceMetrics, SocialConnection, SocialPost
 from mlssocial.results import Results
-from mlssocial.rollups import Period, rollup
+from mlssocial.rollups import Period, period_of, rollup
 
 from .connect import connect
 from .options import Command, Globals, paging
 from .output import console, everything, print_json, show_pages
-from .plot import period_of, save, terminal
+from .plot import save, terminal
 
 _user = click.option("--user", required=True, metavar="ID", help="Whose.")
 _STATUSES = click.Choice([status.value for status in ListingStatus])

@@ -4,7 +4,11 @@ The table in a Django site: ``INSTALLED_APPS = ["mlssocial.django"]`` and ``MLSS
 Django 4.2 and later. No relational database is needed. It delegates to the package, and nothing imports it.
 """
 
-from importlib.util import find_spec
+from __future__ import annotations
 
-if find_spec("django") is None:
-    raise ImportError("mlssocial.django needs Django: pip install 'mlssocial[django]'")
+from mlssocial.exceptions import MissingExtraError
+
+try:
+    import django as _django  # noqa: F401  to say which extra it is that is missing
+except ImportError:
+    raise MissingExtraError("mlssocial.django", "Django", "django") from None

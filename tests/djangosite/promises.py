@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
 import logging
 import os
+import re
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -21,7 +23,7 @@ from django.core.management.base import CommandError, SystemCheckError
 from django.http import Http404
 from django.template import Context, Template
 from django.test import AsyncRequestFactory, SimpleTestCase, TestCase, override_settings
-from django.urls import resolve
+from django.urls import resolve, reverse
 from django.views.debug import ExceptionReporter, get_exception_reporter_filter
 
 import mlssocial
@@ -400,7 +402,7 @@ class Views(MLSSocialTestMixin, SimpleTestCase):
         assert "a secret" not in text
 
 
-class Staff(TestCase):
+class Staff(MLSSocialTestMixin, TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.staff = User.objects.create_user("ann", is_staff=True)
@@ -428,6 +430,28 @@ class Staff(TestCase):
         assert (response.cookies["a"].value, response.cookies["b"]["httponly"]) == ("1", True)
         assert "PATH_INFO=/\n" in self.client.get("/admin/echo/").content.decode()
         assert self.client.head("/admin/echo/x").content == b""
+
+    def test_browse(self) -> None:
+        """The pages of mlssocial.browse stand beside the admin, with their links and policy, for staff alone, and no token."""
+        Listing.objects.create("u1", "l1", listing(550000, mls_number="MLS-7"))
+        MLSConnection.objects.save("u1", "c1", MLSConnectionData(access_token="a secret"))
+        home = reverse("mlssocial-browse")
+        assert self.client.get(home).status_code == 302
+        self.client.force_login(self.staff)
+        assert self.client.get(home).status_code == 200
+        page = self.client.get(f"{home}?user=u1", follow=True)
+        assert "default-src 'none'" in page["Content-Security-Policy"]
+        links = set(re.findall(r'(?:href|src|action)="([^"]*)"', page.content.decode()))
+        assert len(links) > 3
+        assert [link for link in links if not link.startswith((home, "#", "?"))] == []
+        seen = ""
+        for link in sorted(links):
+            response = self.client.get(html.unescape(link)) if link.startswith(home) else page
+            assert response.status_code == 200, link
+            seen += response.content.decode()
+        assert "MLS-7" in seen
+        assert "550,000" in seen
+        assert "a secret" not in seen
 
     def test_nothing_can_be_sent(self) -> None:
         """Methods that write do not get through."""

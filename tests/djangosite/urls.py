@@ -44,5 +44,6 @@ urlpatterns = [
     path("users/<user_id>/", Listings.as_view()),
     path("users/<user_id>/<listing_id>/", listing),
     path("admin/echo/", include(beside)),
+    path("admin/listings/", include("mlssocial.django.browse")),
     path("admin/", admin.site.urls),
 ]

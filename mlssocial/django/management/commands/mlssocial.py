@@ -10,8 +10,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from mlssocial.django import conf
-from mlssocial.settings import current
+from mlssocial.settings import current, using
 
 _NAME = "mlssocial"
 
@@ -58,19 +57,17 @@ class Command(BaseCommand):
 
 
 def _run(arguments: Sequence[str]) -> None:
-    """Run the command line, and put the site's settings in force again after the options that went before them."""
+    """Run the command line on the site's settings; its options go before them, for this command alone."""
     from click import ClickException
 
     from mlssocial.cli.app import cli
     from mlssocial.cli.options import Globals
 
-    settings = current()
+    options = Globals(settings=current())
     try:
-        code = cli.main(list(arguments), f"manage.py {_NAME}", standalone_mode=False, obj=Globals(settings=settings))
+        with using(current()):
+            code = cli.main(list(arguments), f"manage.py {_NAME}", standalone_mode=False, obj=options)
     except ClickException as error:
         raise CommandError(" ".join(error.format_message().split()), returncode=error.exit_code) from error
-    finally:
-        if current() is not settings:
-            conf.configure()
     if code:
         raise CommandError(f"{' '.join([_NAME, *arguments[:1]])}: exit code {code}", returncode=code)
