@@ -198,10 +198,19 @@ class Commands(MLSSocialTestMixin, SimpleTestCase):
         assert json.loads(command("status", "--settings", "x.y", "--json", "--pythonpath=."))["table"] == current().table_name
 
     def test_options_go_before_the_site(self) -> None:
-        """--table goes before the site's, for that command alone."""
+        """--table goes before the site's, for that command alone, in the threads of its jobs too."""
+        Listing.objects.create("u1", "l1", listing())
         before = current().table_name
-        assert json.loads(command("--table", "elsewhere", "status", "--json"))["table"] == "elsewhere"
+        for name, count in (("elsewhere", 0), (before, 1)):
+            status = json.loads(command("--table", name, "status", "--json", "--segments", "3"))
+            assert (status["table"], sum(status["items"].values())) == (name, count)
         assert current().table_name == before
+
+    def test_the_demo_leaves_the_site_alone(self) -> None:
+        """The demo has a table of its own under a site too."""
+        assert "932" in command("demo")
+        assert list(mlssocial.Item.objects.query("agent-1")) == []
+        assert mlssocial.table_status().items == {}
 
     def test_a_site_without_a_table_has_no_stand_in(self) -> None:
         """Without a table the command fails as the models do, and does not take a file of the user's."""
