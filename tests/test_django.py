@@ -5,11 +5,16 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from socket import create_connection, socket
 from subprocess import CompletedProcess
+from urllib.request import urlopen
 
 import pytest
 
@@ -62,3 +67,46 @@ def test_without_django() -> None:
     """Where Django is missing the import says which extra has it."""
     ended = python("-c", "import sys; sys.modules['django'] = None; import mlssocial.django")
     assert "MissingExtraError: mlssocial.django needs Django: pip install 'mlssocial[django]'" in ended.stderr
+
+
+@pytest.mark.skipif(not SITE.is_dir(), reason="the examples are not there")
+class TestExample:
+    def test_its_own_tests(self) -> None:
+        """The example's tests go over HTTP: each of its pages is one request, and pages show every active listing once."""
+        ended = python("manage.py", "test", cwd=SITE)
+        assert ended.returncode == 0, ended.stderr
+        assert "Ran 2 tests" in ended.stderr
+
+    def test_it_is_served_as_its_readme_says(self, tmp_path: Path) -> None:
+        """From an empty folder the commands of its README lead to a page; the command line works on the same table."""
+        site = tmp_path / "site"
+        shutil.copytree(SITE, site, ignore=shutil.ignore_patterns("homes.db*", "__pycache__"))
+        assert "932 created" in python("manage.py", "fill", cwd=site).stdout
+        listed = python("manage.py", "mlssocial", "listings", "--user", "agent-1", "--limit", "1", "--json", cwd=site)
+        assert json.loads(listed.stdout)["items"][0]["data"]["price"] == 59222
+        with served(site) as address, urlopen(f"{address}/agents/agent-1/", timeout=30) as page:  # noqa: S310  our own
+            assert b"Homes for sale" in page.read()
+
+
+@contextmanager
+def served(site: Path) -> Iterator[str]:
+    """Run ``manage.py runserver`` on a free port, and give its address."""
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"]
+    process = subprocess.Popen(command, cwd=site, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 60
+        while True:
+            try:
+                create_connection(("127.0.0.1", port), 1).close()
+                break
+            except ConnectionRefusedError:
+                assert process.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()

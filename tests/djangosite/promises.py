@@ -10,6 +10,7 @@ import re
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
+from pathlib import Path
 from typing import Any, ClassVar
 from unittest import TestResult, TestSuite, mock
 
@@ -22,7 +23,7 @@ from django.core.management import call_command, execute_from_command_line
 from django.core.management.base import CommandError, SystemCheckError
 from django.http import Http404
 from django.template import Context, Template
-from django.test import AsyncRequestFactory, SimpleTestCase, TestCase, override_settings
+from django.test import AsyncRequestFactory, RequestFactory, SimpleTestCase, TestCase, override_settings
 from django.urls import resolve, reverse
 from django.views.debug import ExceptionReporter, get_exception_reporter_filter
 
@@ -516,6 +517,33 @@ class FreshTable(MLSSocialTestMixin, SimpleTestCase):
         mine, result = current().table_name, TestResult()
         TestSuite([Inner("test")]).run(result)
         assert (result.testsRun, result.wasSuccessful(), current().table_name) == (1, True, mine)
+
+
+class HowTo(SimpleTestCase):
+    def test_the_page_runs(self) -> None:
+        """The examples of docs/how-to/django.md run, and do as the page says."""
+        page = (Path(__file__).parents[2] / "docs/how-to/django.md").read_text()
+        search = mock.Mock()
+        names: dict[str, Any] = {"search": search}
+        with mock.patch.dict(os.environ, {"TOKEN_KEY": KEY}):
+            for block in re.findall(r"^```py\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
+                exec(block, names)  # noqa: S102  our own page
+        self.addCleanup(post_save.disconnect, names["reindex"], sender=Listing)
+        result = TestResult()
+        with override_settings(MLSSOCIAL=names["MLSSOCIAL"]):
+            assert (current().table_name, current().region, current().sealing_key) == ("homes", "us-west-2", "k1")
+            TestSuite([names["ListingTests"]("test_page")]).run(result)
+        assert (result.testsRun, result.errors, result.failures) == (1, [], [])
+        ((user_id, listing_id, data),) = [call.args for call in search.add.call_args_list]
+        assert (user_id, listing_id, data.price) == ("u1", "l1", 550000)
+        request = RequestFactory().get("/")
+        request.user = mock.Mock(username="u1")
+        with override_settings(MLSSOCIAL={**settings.MLSSOCIAL, "TABLE_NAME": "of-the-page"}):
+            mlssocial.create_table()
+            response = names["Listings"].as_view(template_name="listings.html")(request)
+            assert not response.render().context_data["is_paginated"]
+            with self.assertRaises(Http404):
+                names["listing"](request, "absent")
 
 
 @override_settings(MLSSOCIAL={"TABLE_NAME": "production", "REGION": "us-east-1"})
