@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from .models import SocialPost as SocialPost
     from .models import check_table as check_table
     from .models import create_table as create_table
+    from .notices import on_write as on_write
     from .operations import Capacity as Capacity
     from .operations import Operation as Operation
     from .operations import count_capacity as count_capacity
@@ -120,6 +121,7 @@ _HOMES = {
     "managers": "ALL_USERS Refreshed",
     "migrations": "MigrationReport Migrations",
     "models": "Item Listing MLSConnection PerformanceMetrics SocialConnection SocialPost check_table create_table",
+    "notices": "on_write",
     "operations": "Capacity Operation count_capacity on_operation",
     "propagation": "Propagation",
     "reseal": "ResealReport TokenFailure reseal_tokens",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from . import batch, prepare, writes
+from . import batch, notices, prepare, writes
 from . import operations as records
 from .codec import WireMap, item_size
 from .connection import PASSING_REASONS, AnswerLostError, CanceledError, Patience, store
@@ -133,6 +133,13 @@ def creation(entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, others
         return decode_row(operation.prepared.members["Item"])
 
     return send
+
+
+def tell(operations: Iterable[Operation]) -> None:
+    """Let those know who want to be told of writes: operations of a model's that were applied. They give no item back."""
+    for one in operations:
+        if one.model is not None and one.verb != "check":
+            notices.tell_key(one.verb, one.model, one.key)
 
 
 def apply_as_one(operations: Sequence[Operation], operation_id: str | None = None) -> bool:

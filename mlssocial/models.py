@@ -19,7 +19,7 @@ from pynamodb.connection.table import TableConnection
 from pynamodb.exceptions import DoesNotExist as PynamoDoesNotExist
 from pynamodb.models import Model
 
-from . import atomic, keys, notebook, prepare, schema, table, writes
+from . import atomic, keys, notebook, notices, prepare, schema, table, writes
 from .attributes import DataAttribute, EntityTypeAttribute, MomentAttribute, SecondsAttribute, TextAttribute
 from .codec import WireMap, epoch_millis
 from .connection import PartialRow, PynamoTable
@@ -137,6 +137,7 @@ class Item(Model):
         self.take_head(head)
         values, self.raw = self._read(left)
         self.attribute_values |= values
+        notices.tell("save", self)
 
     def _others(self) -> WireMap:
         """Give the attributes beside keys, Data, times and index keys that the class declares and the item has."""
@@ -174,7 +175,10 @@ class Item(Model):
             _refuse("delete() with a condition of its own", "Model.objects.delete()")
         entity, ids = self._writable("delete")
         with own_errors(type(self)):
-            return writes.delete(entity, ids, seen=self._seen)
+            was_there = writes.delete(entity, ids, seen=self._seen)
+        if was_there:
+            notices.tell("delete", self)
+        return was_there
 
     @classmethod
     def version_of(cls, operation: str, key: tuple[str, str], item: Item | None) -> Row | None:
@@ -325,6 +329,13 @@ class Item(Model):
             raise InvalidItemError(f"read {cls.__name__}", key, reason)
         item = found.__new__(found)
         item._take(row)  # noqa: SLF001  its own class
+        return item
+
+    @classmethod
+    def unread(cls, key: tuple[str, str]) -> Self:
+        """Make an item of which the key alone is known: it has its ids, can be refreshed, and not be written."""
+        item = cls(*key)
+        item._partial = True
         return item
 
     @classmethod

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from . import changes, keys, prepare, writes
-from .atomic import MAX_BYTES, MAX_OPERATIONS, ON_MARKET, Key, Operation, apply, stored_status
+from .atomic import MAX_BYTES, MAX_OPERATIONS, ON_MARKET, Key, Operation, apply, stored_status, tell
 from .codec import item_size, utc_text
 from .connection import store
 from .entities import ListingStatus, PostStatus
@@ -115,6 +115,7 @@ class _Copy:
             operation_id = f"{self.change.operation_id}/{self.ids[1]}"
         if apply(operations, operation_id, asked=asked):
             self.changed += [one.key for one in operations if one.verb == "update"]
+            tell(operations)
 
     def _read(self) -> Row | None:
         """Read the listing; None if it is gone, or is no copy of this property any more."""

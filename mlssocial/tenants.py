@@ -185,7 +185,7 @@ class _OfEntity(_OfUser, Generic[M, K]):
             InvalidKeyError: An id cannot go into a key. Nothing was sent.
             BatchIncompleteError: Some were not deleted, or nobody can tell: *unprocessed* are those ids, as they were given.
         """
-        return DeleteMany(self._manager.entity, self._whole).run(ids)
+        return DeleteMany(self._manager.model, self._manager.entity, self._whole).run(ids)
 
     def _whole(self, ids: K) -> tuple[Any, ...]:
         """Put the user before ids; InvalidKeyError if they are not all there, or cannot go into a key."""

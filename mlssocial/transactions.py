@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self
 
 from . import changes, limits, prepare
-from .atomic import Key, Operation, apply, check_room
+from .atomic import Key, Operation, apply, check_room, tell
 from .codec import WireMap
 from .exceptions import ConfigurationError, InvalidItemError, shown
 from .operations import running
@@ -73,6 +73,8 @@ class Transaction:
         if kind is None and self._operations:
             with running("transaction"):
                 self.applied = apply(list(self._operations.values()), self._operation_id)
+            if self.applied:
+                tell(self._operations.values())
 
     def create(self, model: _Creates[P], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Write a new item; refused with ItemAlreadyExistsError."""

@@ -47,7 +47,7 @@ def _put_in_force(settings: mlssocial.Settings, given: dict[str, Any]) -> mlssoc
     """Put settings in force for the process; for this command alone where an application has put its own into the context."""
     if scoped() is None:
         return mlssocial.configure(settings, **given)
-    made = changed(settings, given)
+    made = changed(settings, given) if given else settings
     click.get_current_context().with_resource(using(made))
     return made
 

@@ -17,7 +17,7 @@ from mlssocial.connection import store
 from mlssocial.crypto import new_token_key
 from mlssocial.models import Item
 from mlssocial.operations import recorded
-from mlssocial.settings import current
+from mlssocial.settings import current, scoped, using
 
 from . import demo_view
 from .demo_data import LISTING, NUMBER, fill
@@ -89,17 +89,30 @@ def demo_command(options: Globals, keep: Path | None) -> None:
 
 @contextmanager
 def fresh_table(keep: Path | None) -> Iterator[None]:
-    """Work on a table of its own, and on the one that is configured afterwards."""
-    before = current()
+    """Work on a table of its own, whatever is configured for the process or in force where an application runs this."""
     name = "mlssocial-demo" if keep is None else ""
     key = {"demo": new_token_key()}  # the tokens are made up: nobody will miss it
-    mlssocial.configure(mlssocial.Settings(endpoint_url=f"local:{keep or ''}", table_name=name, token_keys=key))
-    try:
+    with _instead(mlssocial.Settings(endpoint_url=f"local:{keep or ''}", table_name=name, token_keys=key)):
         mlssocial.create_table()
+        try:
+            yield
+        finally:
+            if keep is None:
+                store().call("DeleteTable", {"TableName": name})
+
+
+@contextmanager
+def _instead(settings: mlssocial.Settings) -> Iterator[None]:
+    """Put settings in force for a while: for the process, or where an application runs this under its own, in their place."""
+    if scoped() is not None:
+        with using(settings):
+            yield
+        return
+    before = current()
+    mlssocial.configure(settings)
+    try:
         yield
     finally:
-        if keep is None:
-            store().call("DeleteTable", {"TableName": name})
         mlssocial.configure(before)
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
-from mlssocial import batch, changes, keys, prepare, writes
+from mlssocial import batch, changes, keys, notices, prepare, writes
 from mlssocial.entities import Payload
 from mlssocial.exceptions import (
     InvalidItemError,
@@ -89,10 +89,12 @@ class Manager(Generic[M, D]):
             return None if row is None else self._load(row)
 
     def _create(self, *ids: Any, data: D) -> M:
-        return self._load(writes.apply(prepare.create(self.entity, ids, self._encoded("create", ids, data))))
+        row = writes.apply(prepare.create(self.entity, ids, self._encoded("create", ids, data)))
+        return self._told("create", self._load(row))
 
     def _save(self, *ids: Any, data: D) -> M:
-        return self._load(writes.apply(prepare.save(self.entity, ids, self._encoded("save", ids, data))))
+        row = writes.apply(prepare.save(self.entity, ids, self._encoded("save", ids, data)))
+        return self._told("save", self._load(row))
 
     def _update(
         self,
@@ -107,10 +109,18 @@ class Manager(Generic[M, D]):
         version = self.model.version_of(operation, self.entity.keys(ids), seen)
         with own_errors(self.model):
             row = writes.apply(prepare.update(self.entity, ids, change, seen=version), patience=patience)
-        return self._written("update", ids, row)
+        return self._told("update", self._written("update", ids, row))
 
     def _delete(self, *ids: Any) -> bool:
-        return writes.delete(self.entity, ids)
+        was_there = writes.delete(self.entity, ids)
+        if was_there:
+            notices.tell_key("delete", self.model, self.entity.keys(ids))
+        return was_there
+
+    def _told(self, verb: str, item: M) -> M:
+        """Let those know who want to be told of writes."""
+        notices.tell(verb, item)
+        return item
 
     def _written(self, verb: str, ids: tuple[Any, ...], row: Row) -> M:
         """Load what a write gave back; if it cannot be read, the error says that the write stands."""
@@ -222,7 +232,7 @@ class EntityManager(Manager[M, D]):
             BatchIncompleteError: Some were not deleted, or nobody can tell: *unprocessed* are those ids; unfit ids of an
                 iterator are the last, as for :meth:`save_many`.
         """
-        return DeleteMany(self.entity, self._whole).run(ids)
+        return DeleteMany(self.model, self.entity, self._whole).run(ids)
 
     def _whole(self, ids: tuple[Any, ...]) -> tuple[Any, ...]:
         if not isinstance(ids, tuple) or len(ids) != len(self.entity.id_names):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mlssocial import batch
+from mlssocial import batch, notices
 from mlssocial.batch import Ids, Key, Outcome
 from mlssocial.exceptions import InvalidItemError, MLSSocialError
 from mlssocial.schema import DATA, PK, SK, WRITE_ID
@@ -58,6 +58,7 @@ class SaveMany(_OfItems[M], batch.WholeBatch[M]):
     def take(self, one: M, sent: Any) -> None:
         """Let the item know its times, index keys and version."""
         one.take_head(sent[1])
+        notices.tell("save", one)
 
 
 class CreateMany(_OfItems[M]):
@@ -90,6 +91,7 @@ class CreateMany(_OfItems[M]):
     def take(self, one: M, sent: Row) -> None:
         """Let the item know its times, index keys and version."""
         one.take_head({name: plain(value) for name, value in sent.items() if name != DATA})
+        notices.tell("create", one)
 
 
 class DeleteMany(batch.WholeBatch[T]):
@@ -97,8 +99,9 @@ class DeleteMany(batch.WholeBatch[T]):
 
     past = "deleted"
 
-    def __init__(self, entity: Entity[Any], ids_of: Callable[[T], Ids]) -> None:
+    def __init__(self, model: type[Item], entity: Entity[Any], ids_of: Callable[[T], Ids]) -> None:
         super().__init__("delete_many", entity)
+        self._model = model
         self._ids_of = ids_of
 
     def prepare(self, one: T) -> tuple[Key, T, Any, int]:
@@ -112,6 +115,10 @@ class DeleteMany(batch.WholeBatch[T]):
     def is_done(self, sent: Any, row: Row | None) -> bool:  # noqa: ARG002
         """Tell whether nothing is there: all that an unconditional delete promises, whoever has seen to it."""
         return row is None
+
+    def take(self, one: T, sent: Any) -> None:  # noqa: ARG002  nothing is sent of it but its key
+        """Let those know who want to be told of writes."""
+        notices.tell_key("delete", self._model, self.entity.keys(self._ids_of(one)))
 
     def ids(self, one: T) -> Ids:
         """Give the ids as they were given."""

@@ -112,16 +112,17 @@ class PerformanceMetricsManager(EntityManager["PerformanceMetrics", PerformanceM
 
         prepared = prepare.update(self.entity, ids, change, verb="increment", otherwise=first)
         if operation_id is None:
-            return self._written("increment", ids, writes.apply(prepared))
+            return self._told("increment", self._written("increment", ids, writes.apply(prepared)))
         with running(operation):
-            atomic.apply_as_one([atomic.Operation("increment", prepared, change.asked(), self.model)], operation_id)
+            applied = atomic.apply_as_one([atomic.Operation("increment", prepared, change.asked(), self.model)], operation_id)
             try:
-                return self._get(*ids, consistent=True)
+                day = self._get(*ids, consistent=True)
             except (StoreError, ItemNotFoundError) as error:
                 reason = (
                     f"it was counted, and the day could not be read then ({error}); send it again with the same operation_id"
                 )
                 raise OutcomeUnknownError(operation, self.entity.keys(ids), reason) from error
+        return self._told("increment", day) if applied else day
 
     def delete(self, user_id: str, listing_id: str, date: Date | str) -> bool:
         """Delete a day; True if it was there. One request."""

@@ -42,7 +42,7 @@ class SocialPostManager(QueueManager["SocialPost", SocialPostData]):
             InvalidItemError: Its listing is off the market: no post of it can be created as published.
         """
         ids = (user_id, post_id)
-        return self._load(atomic.creation(self.entity, ids, self._encoded("create", ids, data))())
+        return self._told("create", self._load(atomic.creation(self.entity, ids, self._encoded("create", ids, data))()))
 
     def save(self, user_id: str, post_id: str, data: SocialPostData) -> SocialPost:
         """Write a post whole, over what was there; CreatedAt and foreign attributes stay. One request."""

@@ -91,7 +91,7 @@ class QueueManager(EntityManager[M, D]):
         change = changes.parse(self.entity, f"complete {self.entity.name}", ids, fields, remove)
         with own_errors(self.model):
             row = writes.apply(prepare.update(self.entity, ids, change, verb="complete", lease=lease_id))
-        return self._written("complete", ids, row)
+        return self._told("complete", self._written("complete", ids, row))
 
     def extend(self, lease: M, *, seconds: float) -> M:
         """

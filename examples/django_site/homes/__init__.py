@@ -1,0 +1,1 @@
+"""A site that shows an agent's active listings."""

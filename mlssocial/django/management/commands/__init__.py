@@ -1,0 +1,1 @@
+"""``manage.py mlssocial``, ``mlssocial_init`` and ``shell``."""
