@@ -309,6 +309,13 @@ class TestCapacity:
         find()
         assert asked == [None, "TOTAL", None, "TOTAL", None]
 
+    def test_is_not_asked_of_the_table_itself(self) -> None:
+        """What makes and describes the table consumes no capacity, and works inside of a counter as outside."""
+        with count_capacity() as used:
+            assert mlssocial.create_table() is False
+            assert check_table() == []
+        assert (used.read_units, used.write_units, used.by_operation) == (0, 0, {})
+
     def test_is_counted_apart(self) -> None:
         """Two contexts that run side by side count their own; a counter inside another counts for both."""
 
