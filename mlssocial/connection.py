@@ -199,7 +199,8 @@ class Store:
         if not operations.is_watched():
             return self._call(operation, request, patience or self.patience())
         with operations.running(operation):
-            answer = self._call(operation, operations.asked(request), patience or self.patience())
+            request = request if operation in CONTROL else operations.asked(request)
+            answer = self._call(operation, request, patience or self.patience())
             operations.consumed(answer, read=operation in READS)
             return answer
 

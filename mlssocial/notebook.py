@@ -48,8 +48,8 @@ def rows(title: str, items: Sequence[object]) -> str:
 
 
 def _fields_of(item: object) -> dict[str, object]:
-    fields = item.shown() if isinstance(item, Shown) else [(type(item).__name__, repr(item))]
-    return {name: value for name, value in fields if not isinstance(value, _NESTED)}
+    fields = item.shown() if isinstance(item, Shown) else ()
+    return {"item": repr(item), **{name: value for name, value in fields if not isinstance(value, _NESTED)}}
 
 
 def _text(value: object) -> str:

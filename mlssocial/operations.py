@@ -62,7 +62,7 @@ class Operation:
         table: The table.
         index: The index that was read, None for the table.
         requests: How many requests were sent, those that were sent again among them.
-        read_units: What they consumed, as DynamoDB told; None where nobody asked or it did not tell.
+        read_units: What they consumed, as DynamoDB told; None where it did not, which it does where somebody counts.
         write_units: The same of writes.
         seconds: How long it took; of an iteration, without what its consumer did meanwhile.
         outcome: ``ok``, or the name of the error's class.
@@ -260,10 +260,9 @@ def sent(operation: str, table: str, index: str | None, seconds: float) -> None:
 
 def consumed(answer: Mapping[str, Any], *, read: bool) -> None:
     """Take note of what an answer says that its request consumed."""
-    told, running = answer.get("ConsumedCapacity"), _in_hand.get()
-    if not told or running is None:
+    running, units = _in_hand.get(), _units(answer.get("ConsumedCapacity"))
+    if running is None or units is None:
         return
-    units = sum(float(one.get("CapacityUnits", 0)) for one in (told if isinstance(told, list) else [told]))
     running.consumed(units, read=read)
     for counter in _counters.get():
         counter.count(running.name, running.access_pattern, units, read=read)
@@ -378,6 +377,14 @@ def _stepped(running: _Running, items: Iterator[T]) -> Iterator[T]:
             yield item
     finally:
         running.end(error)
+
+
+def _units(told: Any) -> float | None:
+    """Sum what an answer tells; None where it tells nothing that can be read, for the operation was done all the same."""
+    try:
+        return sum(float(one["CapacityUnits"]) for one in (told if isinstance(told, list) else [told])) if told else None
+    except (TypeError, ValueError, LookupError, OverflowError):
+        return None
 
 
 def _outcome(error: BaseException | None) -> str:

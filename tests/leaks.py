@@ -157,6 +157,8 @@ def shown(value: Any) -> Iterator[tuple[str, str]]:
     yield "format", f"{value} {value!r} {value!a}"
     yield "reprlib", reprlib.repr(value)
     yield "pprint", pprint.pformat(value)
+    if hasattr(type(value), "_repr_html_"):
+        yield "notebook", value._repr_html_()
     for length in (None, 20):
         yield "rich", pretty_repr(value, max_string=length)
     yield "vars", "\n".join(walk(value, set()))

@@ -131,8 +131,9 @@ def _nothing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def watch(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
-    """Look at every logger at DEBUG, every warning, and both streams; what was seen in the end must be nothing."""
+    """Look at every logger at DEBUG, every warning and operation, both streams; what was seen in the end must be nothing."""
     made, root = Watch(), logging.getLogger()
+    remove = mlssocial.on_operation(lambda told: made.see_value(f"operation {told.name}", told), capacity=True)
     level = root.level
     root.addHandler(made)
     root.setLevel(logging.DEBUG)
@@ -140,6 +141,7 @@ def watch(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
         warnings.simplefilter("always")
         monkeypatch.setattr(warnings, "showwarning", lambda message, *_, **__: made.see_value("warning", message))
         yield made
+    remove()
     root.removeHandler(made)
     root.setLevel(level)
     for name, text in zip(("stdout", "stderr"), capfd.readouterr(), strict=True):
