@@ -80,8 +80,9 @@ def test_every_error_of_the_catalogue_exists() -> None:
 def command_lines() -> Iterator[tuple[str, str]]:
     """Give each line of a page that calls the command, in a block or indented, with its page."""
     for page, text in PAGES.items():
-        joined = text.replace("\\\n", " ")
-        for line in re.findall(r"^(?: {4}|\$ )?(mlssocial [a-z-].*)$", joined, re.MULTILINE):
+        blocks = re.findall(r"^```(?:sh|console)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        shell = "\n".join([*blocks, *re.findall(r"^ {4}(mlssocial .*)$", text, re.MULTILINE)]).replace("\\\n", " ")
+        for line in re.findall(r"^(?:\$ )?(mlssocial [a-z-].*)$", shell, re.MULTILINE):
             for part in line.partition(" # ")[0].split("&&"):
                 yield page, part.strip()
 
