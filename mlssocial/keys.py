@@ -256,27 +256,27 @@ LISTINGS, MLS_CONNECTIONS, SOCIAL_CONNECTIONS, SOCIAL_POSTS = _LISTING, _MLS_CON
 
 def user_partition(user_id: str) -> str:
     """Name a user's partition of the table."""
-    return _USER + _id("user_id", user_id)
+    return _fitting("PK", _USER + _id("user_id", user_id))
 
 
 def mls_number_partition(mls_provider: str, mls_number: str) -> str:
     """Name the partition of GSI1 that holds every copy of an MLS number."""
-    return f"{_MLS}{_id('mls_provider', mls_provider)}#{_id('mls_number', mls_number)}"
+    return _fitting("GSI1PK", f"{_MLS}{_id('mls_provider', mls_provider)}#{_id('mls_number', mls_number)}")
 
 
 def listing_partition(listing_id: str) -> str:
     """Name the partition of GSI1 that holds a listing's posts."""
-    return _LISTING + _id("listing_id", listing_id)
+    return _fitting("GSI1PK", _LISTING + _id("listing_id", listing_id))
 
 
 def status_partition(user_id: str, status: str) -> str:
     """Name the partition of GSI2 that holds a user's listings of one status."""
-    return f"{user_partition(user_id)}#{_STATUS}{_id('status', status)}"
+    return _fitting("GSI2PK", f"{user_partition(user_id)}#{_STATUS}{_id('status', status)}")
 
 
 def metrics_prefix(listing_id: str) -> str:
     """Give the sort-key prefix of a listing's metrics."""
-    return f"{_METRICS}{_id('listing_id', listing_id)}#"
+    return _fitting("SK", f"{_METRICS}{_id('listing_id', listing_id)}#")
 
 
 def metrics_range(listing_id: str, since: date | str | None, until: date | str | None) -> tuple[str, str]:
@@ -340,11 +340,17 @@ def _held(made: Keys) -> Keys:
     # A character takes four bytes at the most: short keys need not be measured one by one.
     if len(together) > (MAX_SORT_KEY_BYTES if together.isascii() else MAX_SORT_KEY_BYTES // 4):
         for name, value in zip(made._fields, made, strict=True):
-            limit = MAX_PARTITION_KEY_BYTES if name.endswith("pk") else MAX_SORT_KEY_BYTES
-            if value is not None and (size := len(value.encode())) > limit:
-                reason = f"{size} bytes once assembled, and DynamoDB takes {limit}; shorten the ids"
-                raise InvalidKeyError(name.upper(), reason)
+            if value is not None:
+                _fitting(name.upper(), value)
     return made
+
+
+def _fitting(name: str, value: str) -> str:
+    """Hold one key to DynamoDB's length."""
+    limit = MAX_PARTITION_KEY_BYTES if name.endswith("PK") else MAX_SORT_KEY_BYTES
+    if len(value) > limit // 4 and (size := len(value.encode())) > limit:
+        raise InvalidKeyError(name, f"{size} bytes once assembled, and DynamoDB takes {limit}; shorten the ids")
+    return value
 
 
 def _id(part: str, value: object) -> str:

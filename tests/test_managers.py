@@ -34,6 +34,7 @@ from mlssocial import (
     StaleItemError,
     UnreadableItemWarning,
     WrongEntityError,
+    for_user,
 )
 from mlssocial.connection import recorded
 
@@ -723,3 +724,22 @@ class TestExpiry:
         assert (saved.ttl, saved.raw) == (None, {})
         assert saved.created_at == saved.updated_at
         assert Listing.objects.get("u1", "l").data == HOME
+
+
+@pytest.mark.usefixtures("table")
+def test_queries_of_ids_that_no_key_holds() -> None:
+    """A query for ids that make a longer key than DynamoDB takes is refused before anything is sent."""
+    long = "u" * 2048
+    queries: list[Callable[[], Any]] = [
+        lambda: Listing.objects.query(long),
+        lambda: Listing.objects.query_by_status(long, "sold"),
+        lambda: Listing.objects.query_by_mls_number("flexmls", long, user_id="u1"),
+        lambda: SocialPost.objects.query_by_listing(long, user_id="u1"),
+        lambda: PerformanceMetrics.objects.query("u1", "l" * 1024),
+        lambda: for_user(long),
+    ]
+    with recorded() as calls:
+        for query in queries:
+            with pytest.raises(InvalidKeyError, match="bytes once assembled, and DynamoDB takes"):
+                query()
+    assert calls == []
