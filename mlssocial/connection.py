@@ -12,6 +12,7 @@ import os
 import random
 import time
 from enum import Enum
+from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from botocore.exceptions import (
     HTTPClientError,
     ProfileNotFound,
 )
+from botocore.loaders import create_loader
 from pynamodb.connection.base import Connection, MetaTable
 from pynamodb.connection.table import TableConnection
 
@@ -246,6 +248,7 @@ class Store:
                 "aws_secret_access_key": "local",
             }
         try:
+            session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
             client = session.create_client("dynamodb", config=self._config(), **options)
         except (ProfileNotFound, ValueError) as error:
             raise ConfigurationError(f"no client can be made: {error}") from error
@@ -268,6 +271,12 @@ class Store:
             retries={"mode": "standard", "total_max_attempts": 1},  # in its legacy mode DynamoDB has ten all the same
             user_agent_extra="mlssocial",
         )
+
+
+@cache
+def _loader(data_path: str | None) -> Any:
+    """Give botocore's loader of service descriptions: parsing them anew is four fifths of what another client costs."""
+    return create_loader(data_path)
 
 
 class _Fate(Enum):
