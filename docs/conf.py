@@ -46,7 +46,7 @@ BESIDE = {
     "benchmarks": "benchmarks/README.md",
 }
 # What a page runs as a test and does not show.
-HIDDEN = re.compile(r"<!--- invisible-code-block.*?--->\n?", re.DOTALL)
+HIDDEN = re.compile(r"<!--- invisible-code-block.*?-->\n?", re.DOTALL)
 
 
 def as_page(app: Sphinx, name: str, content: list[str]) -> None:  # noqa: ARG001  Sphinx's signature
