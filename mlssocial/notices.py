@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from threading import Lock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     Listener = Callable[[str, Item], object]
 
 _logger = logging.getLogger(__name__)
+_lock = Lock()
 _listeners: tuple[Listener, ...] = ()
 
 
@@ -29,11 +31,13 @@ def on_write(listener: Listener) -> Callable[[], None]:
     propagate, audits, migrations, restores, erasures. Other processes' writes are in the table's stream: ``mlssocial.streams``.
     """
     global _listeners
-    _listeners = (*_listeners, listener)
+    with _lock:
+        _listeners = (*_listeners, listener)
 
     def end() -> None:
         global _listeners
-        _listeners = tuple(one for one in _listeners if one is not listener)
+        with _lock:
+            _listeners = tuple([one for one in _listeners if one is not listener])
 
     return end
 
