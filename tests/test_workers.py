@@ -170,7 +170,9 @@ print(sorted(seen))
             mlssocial.configure(table_name=name, endpoint_url=f"local:{tmp_path / name}")
             with at_hand(table_of_store) as task:
                 tasks.append(task)
-        done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(tasks), capture_output=True, check=False)
+        here = Path(__file__).parents[1]  # the process finds this module there, wherever this one is at the moment
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, input=pickle.dumps(tasks), capture_output=True, check=False, cwd=here)
         assert (done.stderr.decode(), done.stdout.decode()) == ("", "[('one', 'one'), ('three', 'three'), ('two', 'two')]\n")
 
     def test_carries_no_secret(self) -> None:
