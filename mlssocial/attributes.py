@@ -27,12 +27,13 @@ class MomentAttribute(Attribute[datetime]):
 
     def deserialize(self, value: str) -> datetime:
         """Read epoch milliseconds."""
-        return _moment(value)
+        return moment(int(value))
 
 
 @lru_cache(256)  # the items of an import or a batch have few moments among them
-def _moment(text: str) -> datetime:
-    return from_epoch_millis(int(text))
+def moment(millis: int) -> datetime:
+    """Give epoch milliseconds as an aware UTC datetime; OverflowError outside of the years 1 to 9999."""
+    return from_epoch_millis(millis)
 
 
 class TextAttribute(Attribute[str | None]):

@@ -122,6 +122,7 @@ class _Compiler:
         self.names[f"known_{name}"] = frozenset(wire)
         self.names[f"taken_{name}"] = frozenset((*wire, *kinds))
         self.names[f"fields_{name}"] = frozenset(kinds)
+        self.names[f"nulls_{name}"] = [(field, f'"{wire_name(model, field)}":{{"NULL":true}}') for field in kinds]
         self.names[name] = model
         self.shapes[name] = _struct(name, {wire: _value(kind) for wire, kind in zip(wire, kinds.values(), strict=True)})
         for how in ("load", "read"):
@@ -285,33 +286,34 @@ def _dumper(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> li
     Where that set was not made yet, as of a payload that was read and not touched, what is not None is set, and nothing else.
     """
     whole = _whole_payload(name, model, kinds, "return f'", "'") if len(kinds) <= _SMALL_MODEL else []
-    lines = [f"def dump_{name}(payload):", *_payload_parts(name), *whole, "    parts = []; add = parts.append"]
+    lines = [f"def dump_{name}(payload):", *_payload_parts(name), *whole, "    parts = []"]
     for field, kind in kinds.items():
         required, wire = model.model_fields[field].is_required(), wire_name(model, field)
-        null = f"""elif fields is not None and {field!r} in fields: add('"{wire}":{{"NULL":true}}')"""
         lines += [
             f"    value = values[{field!r}]",
-            f"""    if value is not None: add(f'"{wire}":{kind.json("value")}')""",
-            f"    {'else: raise SurpriseError' if required else null}",
+            f"""    if value is not None: parts.append(f'"{wire}":{kind.json("value")}')""",
+            *(["    else: raise SurpriseError"] if required else []),
         ]
     return [
         *lines,
         "    if fields is not None:",
         f"        known = len(fields) if not more and fields <= fields_{name} else len(fields & fields_{name})",
-        "        if len(parts) != known: raise SurpriseError",
-        f"    if more: add(dump_extra(more, taken_{name}))",
+        "        if len(parts) != known:",
+        f"            parts += [null for field, null in nulls_{name} if values[field] is None and field in fields]",
+        "            if len(parts) != known: raise SurpriseError",
+        f"    if more: parts.append(dump_extra(more, taken_{name}))",
         "    return comma(parts)",
     ]
 
 
 def _list_dumper(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> list[str]:
     """Write the function that writes a list of small models."""
-    before, after = """add(f'{{"M":{{""", "}}}}')"
+    before, after = """parts.append(f'{{"M":{{""", "}}}}')"
     whole = _whole_payload(name, model, kinds, before, f"{after}; continue")
     return [
         f"def dump_all_{name}(payloads):",
         "    if type(payloads) is not list: raise SurpriseError",
-        "    parts = []; add = parts.append",
+        "    parts = []",
         "    for payload in payloads:",
         *[f"    {line}" for line in (*_payload_parts(name), *whole)],
         f"        {before}{{dump_{name}(payload)}}{after}",
@@ -434,12 +436,17 @@ def load(payload: type[P], data: Mapping[str, AttributeValue]) -> P:
     return loaded
 
 
-def write(payload: Payload) -> bytes:
-    """Write ``Data`` of a payload as JSON; CodecError names a field that was changed past validation to what cannot be kept."""
+def written(payload: Payload) -> bytes | None:
+    """Write ``Data`` of a payload whose values are what is stored, field by field, as JSON; None of any other, a surprise."""
     try:
         return f"{{{compiled(type(payload)).write(payload)}}}".encode()
     except _SURPRISES:
-        return to_json(codec.dump(payload))
+        return None
+
+
+def write(payload: Payload) -> bytes:
+    """Write ``Data`` of a payload as JSON; CodecError names a field that was changed past validation to what cannot be kept."""
+    return written(payload) or to_json(codec.dump(payload))
 
 
 def dump(payload: Payload) -> WireMap:

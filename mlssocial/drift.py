@@ -121,7 +121,7 @@ def examine(row: Row) -> Finding | None:
         derived, left_out = entity.derive(entity.parse(*key), entity.index_values(data), frozenset())
     except (InvalidKeyError, CodecError) as error:
         return Finding(key, entity.name, (Kind.UNREADABLE,), stored, {}, (str(error),))
-    wanted = {name: value["S"] for name, value in derived.items()}
+    wanted = {name: value for name, value in zip(_NAMES, derived[2:], strict=True) if value is not None}
     unfit, clear = left_out | _no_text(data), _clear(entity, row)
     kinds = dict.fromkeys(filter(None, (_kind(stored, wanted, pair) for pair in _PAIRS)))
     kinds |= dict.fromkeys([Kind.UNFIT] * bool(unfit) + [Kind.CLEAR_TOKEN] * bool(clear))

@@ -20,7 +20,7 @@ from pynamodb.exceptions import DoesNotExist as PynamoDoesNotExist
 from pynamodb.models import Model
 
 from . import atomic, keys, notebook, notices, prepare, schema, table, writes
-from .attributes import DataAttribute, EntityTypeAttribute, MomentAttribute, SecondsAttribute, TextAttribute
+from .attributes import DataAttribute, EntityTypeAttribute, MomentAttribute, SecondsAttribute, TextAttribute, moment
 from .codec import WireMap, epoch_millis
 from .connection import PartialRow, PynamoTable
 from .entities import Payload, Platform
@@ -32,6 +32,7 @@ from .exceptions import (
     StaleItemError,
     WrongEntityError,
 )
+from .head import Head
 from .indexes import ListingPostIndex, MLSNumberIndex, StatusIndex, SyncQueueIndex, TokenExpiryIndex, UnpublishQueueIndex
 from .managers import (
     ItemManager,
@@ -135,17 +136,17 @@ class Item(Model):
         with own_errors(type(self)):
             head, left = writes.save_head(entity, ids, data, others=self._others(), gone=self._cleared(), seen=self._seen)
         self.take_head(head)
-        values, self.raw = self._read(left)
-        self.attribute_values |= values
+        self._take_beside(left)
         notices.tell("save", self)
 
     def _others(self) -> WireMap:
         """Give the attributes beside keys, Data, times and index keys that the class declares and the item has."""
-        attributes = self.get_attributes()
+        there = [name for name in _BESIDE if name in self.attribute_values]
+        attributes = self.get_attributes() if there else {}
         return {
             attributes[name].attr_name: {attributes[name].attr_type: attributes[name].serialize(value)}
-            for name in _BESIDE
-            if (value := self.attribute_values.get(name)) is not None
+            for name in there
+            if (value := self.attribute_values[name]) is not None
         }
 
     def _cleared(self) -> frozenset[str]:
@@ -153,14 +154,19 @@ class Item(Model):
         names = [name for name in _BESIDE if self.attribute_values.get(name, "") is None]
         return frozenset(self.get_attributes()[name].attr_name for name in names)
 
-    def replacement(self) -> tuple[msgspec.Raw, WireMap]:
+    def replacement(self, write_id: str) -> tuple[msgspec.Raw, Head]:
         """Give the JSON of the whole item as a batch writes it over what is stored, and the head that it will have."""
         entity, ids = self._writable("save")
         data = entity.encode(f"save {entity.name}", ids, self.attribute_values.get("data"))
         created = None if self._seen is None else self.created_at
         others = {**self.raw, **self._others()}
         return prepare.replacement(
-            entity, ids, data, created_at=None if created is None else epoch_millis(created), others=others
+            entity,
+            ids,
+            data,
+            write_id=write_id,
+            created_at=None if created is None else epoch_millis(created),
+            others=others,
         )
 
     def creation(self) -> Callable[[], Row]:
@@ -349,22 +355,45 @@ class Item(Model):
         self._partial = isinstance(row, PartialRow)
         if self.entity is not None and not self._partial:
             self.attribute_values["data"] = self.entity.decode(f"read {self.entity.name}", row)
-        self._seen = {name: row[name] for name in (schema.UPDATED_AT, schema.WRITE_ID) if name in row}
+        self._seen = _version(row)
 
-    def take_head(self, head: WireMap) -> None:
-        """Take over what a write has set beside Data: what it did not mention is as it was, but for index keys."""
+    def take_head(self, head: Head) -> None:
+        """Take over what a write of the whole item gave it beside Data; CreatedAt only where it has none."""
         values = self.attribute_values
+        pop = values.pop
+        for name, key in zip(schema.INDEX_ATTRIBUTES, head.keys[2:], strict=True):
+            if key is None:
+                pop(name, None)
+            else:
+                values[name] = key
+        values["entity_type"], values["write_id"] = head.entity_type, head.write_id
+        values["created_at"], values["updated_at"] = moment(head.created_at), moment(head.updated_at)
+        self._take_key_fields()
+        self._seen = {
+            schema.UPDATED_AT: AttributeValue(N=str(head.updated_at)),
+            schema.WRITE_ID: AttributeValue(S=head.write_id),
+        }
+
+    def take_row(self, row: Row) -> None:
+        """Take over what a write of this item's payload has left of it in the table."""
         for name in schema.INDEX_ATTRIBUTES:
-            values.pop(name, None)
-        for name, value in head.items():
-            if name in _TEXTS:
-                values[_TEXTS[name]] = value["S"]
-            elif name in _NUMBERS:
-                values[_NUMBERS[name][0]] = _NUMBERS[name][1](value["N"])
+            self.attribute_values.pop(name, None)
+        self._take_beside(row)
+        self._take_key_fields()
+        self._seen = _version(row)
+
+    def _take_beside(self, row: Row) -> None:
+        """Take over a row's attributes beside Data; what cannot be read of them is *raw* alone."""
+        values, self.raw = self._read(row)
+        for name in self.raw.keys() & _NUMBERS.keys():
+            self.attribute_values.pop(_NUMBERS[name][0], None)
+        self.attribute_values |= values
+
+    def _take_key_fields(self) -> None:
+        """Fill in the payload's fields that repeat the key, as what was written has them."""
         for name, part in (self.entity.key_fields if self.entity else {}).items():
-            if getattr(values["data"], name, None) is None:
-                setattr(values["data"], name, getattr(self, part))
-        self._seen = {name: AttributeValue(**head[name]) for name in (schema.UPDATED_AT, schema.WRITE_ID)}
+            if getattr(self.attribute_values["data"], name, None) is None:
+                setattr(self.attribute_values["data"], name, getattr(self, part))
 
     def _read(self, row: Row) -> tuple[dict[str, Any], WireMap]:
         """Read the attributes that the class declares, by their Python names; and give the others as they came."""
@@ -390,6 +419,10 @@ class Item(Model):
             reason = "it was read in part, and without its version and the rest it can only be read; refresh() it first"
             raise InvalidItemError(f"{verb} {self.entity.name}", key, reason)
         return self.entity, self.entity.parse(*key)
+
+
+def _version(row: Row) -> Row:
+    return {name: row[name] for name in (schema.UPDATED_AT, schema.WRITE_ID) if name in row}
 
 
 _BESIDE = ("ttl", "lease_id", "lease_until")

@@ -9,7 +9,7 @@ touches another entity's item, nor one whose TTL has passed. Nothing is sent her
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,6 +29,7 @@ from .exceptions import (
     clipped,
 )
 from .expressions import Expression, not_expired, update_expression
+from .head import Head
 from .masked import MaskedMap
 from .schema import (
     CREATED_AT,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from .tokens import Token
 
 CHANGED = "it has changed since it was read; read it and try again"
+_WRITE_ID_BYTES = 12  # of which base64 makes 16 characters, and no padding
 LEASE_LOST = "its lease was lost: it ran out and another worker took it, or the item was written anew; claim() it again"
 
 
@@ -74,7 +76,7 @@ class Prepared:
             to be on that item.
         needs_item: Its members are not complete: it has to be made anew on the item as it is.
         once: Once it has been applied its own condition refuses it, so that it can be sent again when an answer was lost.
-        head: What a whole item is given beside Data.
+        head: What a whole item is given beside Data; None where none is written.
     """
 
     write: Write
@@ -83,7 +85,7 @@ class Prepared:
     anew: Callable[[Row | None], Prepared]
     needs_item: bool = False
     once: bool = False
-    head: WireMap = field(default_factory=dict)
+    head: Head | None = None
 
 
 def create(entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, others: WireMap | None = None) -> Prepared:
@@ -94,8 +96,8 @@ def create(entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, others: 
     def anew(_: Row | None) -> Prepared:
         raise ItemAlreadyExistsError(write.operation, write.key, "it exists already; use update(), or save() to overwrite")
 
-    item = encoded({**(others or {}), **write.item(data, head)})
-    members = write.members(expression, expression.absent(write.now), Item=item)
+    check_size(write.operation, data, head)
+    members = write.members(expression, expression.absent(write.now), Item=head.item(data.json, others or {}))
     return Prepared(write, "PutItem", members, anew, once=True, head=head)
 
 
@@ -116,9 +118,10 @@ def save(
     """
     write = Write.new("save", entity, ids)
     head = write.head(data, None if seen is None else frozenset())
-    item = {**(others or {}), **write.item(data, head)}
+    check_size(write.operation, data, head)
+    item: WireMap = {**(others or {}), **head.attributes(), DATA: {"M": data.json}}
     change, condition, names = _save_expressions(frozenset(item), None if seen is None else frozenset(seen), gone)
-    values = {f":{name}": value for name, value in item.items() if name not in {PK, SK}}
+    values: dict[str, Any] = {f":{name}": value for name, value in item.items() if name not in {PK, SK}}
     values |= {f":seen{name}": value for name, value in (seen or {}).items()}
     values |= {":now": {"N": str(write.now // 1000)}, ":number": {"S": "N"}}
     refuse = write.refuses()
@@ -271,8 +274,8 @@ def _amended(
 
 
 def replacement(
-    entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, created_at: int | None, others: WireMap
-) -> tuple[msgspec.Raw, WireMap]:
+    entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, write_id: str, created_at: int | None, others: WireMap
+) -> tuple[msgspec.Raw, Head]:
     """
     Make a whole item's JSON for a batch, which takes no conditions and replaces what is stored; and its head.
 
@@ -280,14 +283,38 @@ def replacement(
         entity: Which.
         ids: Whose.
         data: Its Data.
+        write_id: The write's nonce.
         created_at: When it was created, in epoch milliseconds; now if None.
         others: Attributes that no model declares, as they were read.
     """
-    write = Write.new("save", entity, ids)
-    head = write.head(data, None if created_at is None else frozenset())
-    if created_at is not None:
-        head[CREATED_AT] = {"N": str(created_at)}
-    return encoded({**others, **write.item(data, head)}), head
+    now = now_millis()
+    made = entity.derive(ids, data.index_values, None if created_at is None else frozenset())[0]
+    head = Head(made, entity.name, now if created_at is None else created_at, now, write_id)
+    check_size(f"save {entity.name}", data, head)
+    return head.item(data.json, others), head
+
+
+def check_size(operation: str, data: Content, head: Head) -> None:
+    """Refuse an item that passes 400 KB with InvalidItemError."""
+    # JSON is never shorter than what DynamoDB counts: only a large item needs to be measured.
+    if len(data.json) <= MAX_ITEM_BYTES // 2:
+        return
+    sizes = {name: item_size({name: value}) for name, value in data.plain().items()}
+    # An entry of a map takes one byte beside its name and value.
+    if (size := item_size({**head.attributes(), DATA: {"M": {}}}) + sum(sizes.values()) + len(sizes)) > MAX_ITEM_BYTES:
+        largest = clipped(max(sizes, key=lambda name: sizes[name]))
+        reason = f"{size:,} bytes, and DynamoDB takes {MAX_ITEM_BYTES:,}; the largest field is {largest}"
+        raise InvalidItemError(operation, head.keys[:2], reason, fields=(largest,))
+
+
+def write_ids(count: int) -> list[str]:
+    """
+    Make nonces for that many writes at once, none of which is kept for another call.
+
+    A process that is forked, or restored from a snapshot, would give those that were left a second time.
+    """
+    text = secrets.token_urlsafe(_WRITE_ID_BYTES * count)
+    return [text[start : start + len(text) // count] for start in range(0, len(text), len(text) // count)]
 
 
 class Write(NamedTuple):
@@ -303,35 +330,12 @@ class Write(NamedTuple):
     @classmethod
     def new(cls, verb: str, entity: Entity[Any], ids: tuple[Any, ...]) -> Write:
         """Begin a write, now."""
-        return cls(f"{verb} {entity.name}", entity, ids, entity.keys(ids), now_millis(), secrets.token_urlsafe(12))
+        return cls(f"{verb} {entity.name}", entity, ids, entity.keys(ids), now_millis(), write_ids(1)[0])
 
-    def head(self, data: Content, given: frozenset[str] | None = None) -> WireMap:
-        """Make what an item has beside Data: key, type, times, WriteId and index keys."""
-        now = {"N": str(self.now)}
-        return {
-            PK: {"S": self.key[0]},
-            SK: {"S": self.key[1]},
-            ENTITY_TYPE: {"S": self.entity.name},
-            CREATED_AT: now,
-            UPDATED_AT: now,
-            WRITE_ID: {"S": self.write_id},
-            **self.entity.derive(self.ids, data.index_values, given)[0],
-        }
-
-    def item(self, data: Content, head: WireMap) -> dict[str, Any]:
-        """Make a whole item of its Data, which is JSON already, and its head; InvalidItemError if it passes 400 KB."""
-        # JSON is never shorter than what DynamoDB counts: only a large item needs to be measured.
-        if len(data.json) > MAX_ITEM_BYTES // 2:
-            self._measure(data.plain(), head)
-        return {**head, DATA: {"M": data.json}}
-
-    def _measure(self, data: WireMap, head: WireMap) -> None:
-        sizes = {name: item_size({name: value}) for name, value in data.items()}
-        # An entry of a map takes one byte beside its name and value.
-        if (size := item_size({**head, DATA: {"M": {}}}) + sum(sizes.values()) + len(sizes)) > MAX_ITEM_BYTES:
-            largest = clipped(max(sizes, key=lambda name: sizes[name]))
-            reason = f"{size:,} bytes, and DynamoDB takes {MAX_ITEM_BYTES:,}; the largest field is {largest}"
-            raise InvalidItemError(self.operation, self.key, reason, fields=(largest,))
+    def head(self, data: Content, given: frozenset[str] | None = None) -> Head:
+        """Make what an item has beside Data; *given* as for :meth:`Entity.index_keys`."""
+        made = self.entity.derive(self.ids, data.index_values, given)[0]
+        return Head(made, self.entity.name, self.now, self.now, self.write_id)
 
     def members(self, expression: Expression, condition: str, **request: Any) -> dict[str, Any]:
         """Give a request's members, its condition among them."""

@@ -13,13 +13,13 @@ from datetime import date
 from decimal import Decimal
 from enum import Enum
 from functools import cache, lru_cache
-from typing import Any, Generic, NamedTuple, TypeVar, get_args
+from typing import Any, Generic, TypeVar, get_args
 
 import msgspec
 
 from . import crypto, keys
-from .codec import CodecError, WireMap, decode, encode, native, natives, wire_name
-from .compiled import RowDecoder, load, row_decoder, write
+from .codec import CodecError, WireMap, decode, dump, encode, native, natives, wire_name
+from .compiled import RowDecoder, load, row_decoder, written
 from .entities import (
     ListingData,
     MLSConnectionData,
@@ -31,6 +31,7 @@ from .entities import (
     SocialPostData,
 )
 from .exceptions import InvalidItemError, InvalidKeyError, shown
+from .keys import Keys
 from .masked import MaskedMap
 from .tokens import MASK, Token, is_sealed
 from .wire import Row, decode_row, encoded, plain, plain_row
@@ -44,17 +45,17 @@ INDEX_ATTRIBUTES: Mapping[str, str] = {"gsi1pk": "GSI1PK", "gsi1sk": "GSI1SK", "
 """The indexes' key attributes, by their names in :class:`keys.Keys`."""
 
 
-class Content(NamedTuple):
+class Content(msgspec.Struct, frozen=True, gc=False):
     """
     An item's Data as it is written.
 
     Attributes:
         json: The map, as JSON.
-        index_values: What index keys are made of, by the fields' Python names.
+        index_values: What index keys are made of, in the order of the entity's index fields.
     """
 
     json: msgspec.Raw
-    index_values: Mapping[str, Any]
+    index_values: tuple[Any, ...]
 
     def plain(self) -> WireMap:
         """Give Data as attribute values, of which only the names are shown."""
@@ -69,7 +70,7 @@ class Entity(Generic[D]):
     Attributes:
         name: Its EntityType.
         payload: What stands in its Data.
-        make_keys: All keys from the ids and the index fields' values.
+        make_keys: All keys from the ids and the index fields' values, in their order.
         parse: The ids from PK and SK.
         id_names: The ids' names, in their order.
         index_fields: The payload's fields that index keys are made of; the id-like ones can be unfit for a key.
@@ -78,7 +79,7 @@ class Entity(Generic[D]):
 
     name: str
     payload: type[D]
-    make_keys: Callable[..., keys.Keys]
+    make_keys: Callable[..., Keys]
     parse: Callable[[str, str], tuple[Any, ...]]
     id_names: tuple[str, ...]
     index_fields: tuple[str, ...] = ()
@@ -106,29 +107,27 @@ class Entity(Generic[D]):
             given: The fields that the caller gives, all of them if None. What cannot go into a key is refused there; a value
                 that another writer stored leaves its index without keys instead.
         """
-        return self.derive(ids, self.index_values(data), given)[0]
+        return index_attributes(self.derive(ids, self.index_values(data), given)[0])
 
-    def index_values(self, data: WireMap) -> dict[str, Any]:
+    def index_values(self, data: WireMap) -> tuple[Any, ...]:
         """Take the values that index keys are made of out of Data."""
-        return {name: _plain(data.get(wire)) for name, wire in _wire_names(self.payload, self.index_fields)}
+        return tuple([_plain(data.get(wire)) for _, wire in _wire_names(self.payload, self.index_fields)])
 
     def derive(
-        self, ids: tuple[Any, ...], values: Mapping[str, Any], given: frozenset[str] | None = None
-    ) -> tuple[WireMap, dict[str, str]]:
-        """Compute index attributes of their values, and say which stored fields were left out of them, and why."""
+        self, ids: tuple[Any, ...], values: tuple[Any, ...], given: frozenset[str] | None = None
+    ) -> tuple[Keys, dict[str, str]]:
+        """Compute all keys of the index fields' values, and say which stored fields were left out of them, and why."""
         left_out: dict[str, str] = {}
         while True:
             try:
-                made = self.make_keys(*ids, **values)
-                break
+                return self.make_keys(*ids, *values), left_out
             except InvalidKeyError as error:
                 unfit = self._unfit(error.part, values)
                 if given is None or not unfit or unfit & given:
                     raise
-                values = {**values, **dict.fromkeys(unfit)}
+                named = zip(self.index_fields, values, strict=True)
+                values = tuple([None if name in unfit else value for name, value in named])
                 left_out |= dict.fromkeys((wire_name(self.payload, name) for name in sorted(unfit)), error.reason)
-        index = {attribute: {"S": key} for attribute, key in zip(_INDEX_NAMES, made[2:], strict=True) if key is not None}
-        return index, left_out
 
     @property
     def index_names(self) -> list[str]:
@@ -142,10 +141,11 @@ class Entity(Generic[D]):
             raise CodecError("Data is no map", (DATA,))
         return {wire: plain(data[wire]) for wire in self.index_names if wire in data}
 
-    def _unfit(self, part: str, values: Mapping[str, Any]) -> frozenset[str]:
+    def _unfit(self, part: str, values: tuple[Any, ...]) -> frozenset[str]:
         """Find the fields to leave out when *part*, an argument or an assembled key, was refused."""
         parts = {"GSI1PK": {"mls_provider", "mls_number", "listing_id"}, "GSI2SK": {"status"}}.get(part, {part})
-        return frozenset(name for name in self.index_fields if name in parts and values[name] is not None)
+        named = zip(self.index_fields, values, strict=True)
+        return frozenset(name for name, value in named if name in parts and value is not None)
 
     @property
     def decode_row(self) -> RowDecoder:
@@ -166,14 +166,16 @@ class Entity(Generic[D]):
         if sealed := self._sealed(operation, key, payload):
             payload = payload.model_copy(update=sealed)
         try:
-            json = msgspec.Raw(write(payload))
+            json = written(payload)
+            if json is None:
+                return self.content(dump(payload))
         except CodecError as error:
             raise InvalidItemError(operation, key, str(error), fields=error.fields) from None
-        extra = payload.__pydantic_extra__
-        if extra and not extra.keys().isdisjoint((*self.index_fields, *self.index_names)):
-            return self.content(plain_row(decode_row(json)))  # an unknown field of either name may be the one that is written
-        values, fields = payload.__dict__, payload.model_fields_set
-        return Content(json, {name: _index_value(values.get(name)) if name in fields else None for name in self.index_fields})
+        values = payload.__dict__
+        index_values = [
+            value if type(value := values[name]) is str and value else _index_value(value) for name in self.index_fields
+        ]
+        return Content(msgspec.Raw(json), tuple(index_values))
 
     def content(self, data: WireMap) -> Content:
         """Make Data of attribute values."""
@@ -213,8 +215,11 @@ class Entity(Generic[D]):
 
     def _sealed(self, operation: str, key: tuple[str, str], payload: D) -> dict[str, Token]:
         """Give the tokens of a payload as they are to lie in the item."""
+        names = _token_names(type(payload))
+        if not names:
+            return {}
         values = payload.__dict__
-        there = [(name, wire) for name, wire in _token_names(type(payload)) if type(values.get(name)) is Token]
+        there = [(name, wire) for name, wire in names if type(values.get(name)) is Token]
         return {name: self.sealed(operation, key, wire, values[name]) for name, wire in there}
 
     def index_map(self, payload: D) -> WireMap:
@@ -274,8 +279,13 @@ def entity_type(row: Row) -> str | None:
 _INDEX_NAMES = tuple(INDEX_ATTRIBUTES.values())
 
 
+def index_attributes(made: Keys) -> WireMap:
+    """Give the index attributes among an item's keys."""
+    return {attribute: {"S": key} for attribute, key in zip(_INDEX_NAMES, made[2:], strict=True) if key is not None}
+
+
 @lru_cache(4096, typed=True)
-def _primary_key(make_keys: Callable[..., keys.Keys], *ids: Any) -> tuple[str, str]:
+def _primary_key(make_keys: Callable[..., Keys], *ids: Any) -> tuple[str, str]:
     made = make_keys(*ids)
     return made.pk, made.sk
 

@@ -242,7 +242,7 @@ class Transformer:
         data, before = _data(new), old.get(DATA, {}).get("M", {})
         names = zip(entity.index_fields, entity.index_names, strict=True)
         given = frozenset(name for name, wire in names if before.get(wire) != data.get(wire))
-        index = entity.derive(ids, entity.index_values(data), given)[0]
+        index = entity.index_keys(ids, data, given)
         stored = {name: plain(row[name]) for name in _INDEX if name in row}
         return None if new == old and index == stored else Change(entity, row, old, new, index)
 

@@ -8,10 +8,9 @@ looked up by its WriteId, never guessed at.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from . import limits, operations, prepare
-from .codec import WireMap
 from .connection import AnswerLostError, Patience, RefusedError, store
 from .exceptions import InvalidItemError, ItemNotFoundError, MLSSocialError, OutcomeUnknownError, StoreError, WrongEntityError
 from .prepare import Prepared, Write
@@ -28,7 +27,11 @@ from .schema import (
     expired,
     now_millis,
 )
-from .wire import Row, decode_row, plain
+from .wire import Row, decode_row
+
+if TYPE_CHECKING:
+    from .codec import WireMap
+    from .head import Head
 
 
 def apply(prepared: Prepared, *, patience: Patience | None = None) -> Row:
@@ -57,16 +60,16 @@ def delete(entity: Entity[Any], ids: tuple[Any, ...], *, seen: Row | None = None
 
 def save_head(
     entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, others: WireMap, gone: frozenset[str], seen: Row | None
-) -> tuple[WireMap, Row]:
-    """Write an item whole, as :func:`prepare.save` says. Give what it has now beside Data, and what was left in place."""
+) -> tuple[Head, Row]:
+    """Write an item whole, as :func:`prepare.save` says. Give what it was given beside Data, and what was left in place."""
     prepared = prepare.save(entity, ids, data, others=others, gone=gone, seen=seen)
     with operations.running(prepared.write.operation):
         sent, row = _apply(prepared, "ALL_OLD", store().patience())  # no more than what was there is sent back
+    head = cast("Head", sent.head)  # what was sent is a whole item, be it anew
     if sent is not prepared:  # it had expired, and was created anew
-        return sent.head, {}
-    written = {DATA, *sent.head, *others, *gone, *INDEX_ATTRIBUTES.values()}
-    left = {name: value for name, value in row.items() if name not in written}
-    return sent.head | {name: plain(row[name]) for name in (CREATED_AT,) if name in row}, left
+        return head, {}
+    written = {DATA, *head.attributes(), *others, *gone, *INDEX_ATTRIBUTES.values()} - {CREATED_AT}
+    return head, {name: value for name, value in row.items() if name not in written}
 
 
 def read(entity: Entity[Any], ids: tuple[Any, ...], *, consistent: bool, patience: Patience | None = None) -> Row | None:

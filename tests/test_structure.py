@@ -38,7 +38,7 @@ LAYERS = [
     {"writes", "rawwrites", "upgrades"},
     {"prepare"},
     {"changes", "expressions", "limits", "rollups", "explained"},
-    {"connection"},
+    {"connection", "head"},
     {"schema"},
     {"transport"},
     {"components", "compiled"},

@@ -158,8 +158,8 @@ SEEDS = (
     Seed(
         "a saved item does not know what was left in place",
         "models.py",
-        "self.raw = self._read(left)",
-        "self.raw = self._read({})",
+        "self._take_beside(left)",
+        "self._take_beside({})",
     ),
     Seed(
         "the ledger's condition is dropped",

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mlssocial import batch, notices
+from mlssocial import batch, notices, prepare
 from mlssocial.batch import Ids, Key, Outcome
 from mlssocial.exceptions import InvalidItemError, MLSSocialError
-from mlssocial.schema import DATA, PK, SK, WRITE_ID
-from mlssocial.wire import plain
+from mlssocial.schema import PK, SK, WRITE_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,11 +40,17 @@ class _OfItems(batch.Batch[M]):
 class SaveMany(_OfItems[M], batch.WholeBatch[M]):
     """Items that are written whole, over what is there."""
 
+    def __init__(self, verb: str, model: type[M], entity: Entity[Any], tenant: str | None = None) -> None:
+        super().__init__(verb, model, entity, tenant)
+        self._write_ids: list[str] = []
+
     def prepare(self, one: M) -> tuple[Key, M, Any, int]:
         """Check an item and make its JSON."""
         self.check(one)
-        content, head = one.replacement()
-        return (head[PK]["S"], head[SK]["S"]), one, (content, head), len(content)
+        if not self._write_ids:
+            self._write_ids = prepare.write_ids(self.most)
+        content, head = one.replacement(self._write_ids.pop())
+        return head.keys[:2], one, (content, head), len(content)
 
     def request(self, key: Key, sent: Any) -> dict[str, Any]:  # noqa: ARG002  a delete's is made of the key
         """Make a PutRequest."""
@@ -53,7 +58,7 @@ class SaveMany(_OfItems[M], batch.WholeBatch[M]):
 
     def is_done(self, sent: Any, row: Row | None) -> bool:
         """Tell whether the stored item shows this very write."""
-        return row is not None and WRITE_ID in row and sent[1][WRITE_ID]["S"] == row[WRITE_ID].S
+        return row is not None and WRITE_ID in row and sent[1].write_id == row[WRITE_ID].S
 
     def take(self, one: M, sent: Any) -> None:
         """Let the item know its times, index keys and version."""
@@ -90,7 +95,7 @@ class CreateMany(_OfItems[M]):
 
     def take(self, one: M, sent: Row) -> None:
         """Let the item know its times, index keys and version."""
-        one.take_head({name: plain(value) for name, value in sent.items() if name != DATA})
+        one.take_row(sent)
         notices.tell("create", one)
 
 
