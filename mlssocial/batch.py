@@ -122,18 +122,27 @@ def at_once(work: Callable[[T], R], parts: Iterable[T], stopped: Event) -> Gener
     """
     Do the parts a few at a time, each in the caller's context, and give what comes of them in their order.
 
-    Parts are taken a few ahead of what is done. Whatever ends this early sets *stopped*: no further part is begun, and those
-    that are under way are waited for.
+    Parts are taken a few ahead of what is done. Where answers come faster than threads can be of use, it is one after the
+    other, in the caller's thread: a part is taken when the one before it is done. Whatever ends this early sets *stopped*: no
+    further part is begun, and those that are under way in threads are waited for.
     """
     parts = iter(parts)
-    first = list(islice(parts, 2))
-    if len(first) < 2:
-        yield from map(work, first)
-        return
+    for part in parts:
+        if not store().is_near and (second := list(islice(parts, 1))):
+            yield from _in_threads(work, chain([part], second, parts), stopped)
+            return
+        try:
+            yield work(part)
+        except BaseException:
+            stopped.set()
+            raise
+
+
+def _in_threads(work: Callable[[T], R], parts: Iterable[T], stopped: Event) -> Generator[R]:
     under_way: deque[Future[R]] = deque()
     with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="mlssocial-batch") as pool:
         try:
-            for part in chain(first, parts):
+            for part in parts:
                 under_way.append(pool.submit(copy_context().run, work, part))
                 if len(under_way) >= 2 * CONCURRENCY:
                     yield under_way.popleft().result()
@@ -218,7 +227,9 @@ class Batch(ABC, Generic[T]):
 
         What has a length is prepared whole before anything is sent, all else as it is sent: there the first that is unfit ends
         the batch once those before it are done. Any other exception, a generator's or an interrupt, ends it as soon as the
-        requests under way are answered, and goes on to the caller with a note of how far the batch came.
+        requests under way are answered, and goes on to the caller with a note of how far the batch came. A request that goes
+        out from the caller's own thread, as the only one or to an engine at hand, is cut off by an interrupt, and counts as
+        unknown.
         """
         with operations.running(self.operation):
             return self._run(given)

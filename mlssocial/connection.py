@@ -8,6 +8,7 @@ that carries its token; a write only where DynamoDB has said that it did nothing
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time
@@ -83,6 +84,8 @@ PASSING_REASONS = frozenset({"None", "TransactionConflict", "ProvisionedThroughp
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 _LEAST_TIME = 0.05
 """The part of a deadline below which no further attempt is begun."""
+NEAR_SECONDS = 0.002
+"""An answer that comes faster is not worth a thread: DynamoDB takes longer over a batch, an engine at hand does not."""
 
 
 class AnswerLostError(MLSSocialError):
@@ -160,6 +163,12 @@ class Store:
         self._client: Any = None
         self._closed = False
         self._transport: Transport | None = None
+        self._last_seconds = math.inf, math.inf
+
+    @property
+    def is_near(self) -> bool:
+        """Tell whether answers come so fast that to wait for several at once is not worth the threads; one may be late."""
+        return min(self._last_seconds) < NEAR_SECONDS
 
     def close(self) -> None:
         """Close the connections, botocore's as well; calls that are under way finish, and theirs is closed then."""
@@ -231,7 +240,9 @@ class Store:
             raise
         finally:
             until.reset(before)
-            operations.sent(operation, self.table_name, request.get("IndexName"), time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._last_seconds = self._last_seconds[1], seconds
+            operations.sent(operation, self.table_name, request.get("IndexName"), seconds)
         components.check_shown(request, answer)
         return answer
 

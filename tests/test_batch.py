@@ -60,6 +60,12 @@ from .test_transport import (
 SOLD: dict[str, Any] = {"status": {"S": "sold"}}
 
 
+@pytest.fixture(autouse=True)
+def far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send by threads, as to DynamoDB, however fast the engine at hand answers; :class:`TestNear` does not."""
+    monkeypatch.setattr("mlssocial.connection.NEAR_SECONDS", 0)
+
+
 def listing(number: int, **fields: Any) -> Listing:
     """Make a new listing whose index keys all stand."""
     known = {
@@ -933,6 +939,108 @@ def one_at_a_time() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mlssocial.batch.CONCURRENCY", 1)
         yield
+
+
+def batch_threads() -> set[str]:
+    """Name the threads of batches that there are."""
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith("mlssocial-batch")}
+
+
+class TestNear:
+    """Where answers come at once, one request goes after the other, from the caller's thread."""
+
+    @pytest.fixture(autouse=True)
+    def near(self, monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+        """Take what answers within minutes for near; it has answered once, so that this is known."""
+        monkeypatch.setattr("mlssocial.connection.NEAR_SECONDS", 600)
+        assert Listing.objects.find("u1", "none") is None
+        server.requests.clear()
+
+    def test_one_after_the_other(self, server: Server) -> None:
+        """No thread is started, and no more is taken of an iterator than the next request needs."""
+
+        def items() -> Iterator[Listing]:
+            for number in range(120):
+                sent.append(len(server.requests))
+                assert batch_threads() == set()
+                yield listing(number)
+
+        sent: list[int] = []
+        assert len(Listing.objects.save_many(items()).written) == 120
+        assert sent == [0] * 101 + [4] * 19  # the first four requests are put together before the first is sent
+        assert len(Listing.objects.get_many(ids(*range(120)), consistent=True)) == 120
+        assert [len(names_in(request.body)) for request in server.requests] == [25, 25, 25, 25, 20, 100, 20]
+        assert batch_threads() == set()
+
+    def test_until_it_is_far(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As soon as answers take their time, the rest goes by threads; nothing is lost or doubled on the way."""
+
+        def items() -> Iterator[Listing]:
+            for number in range(400):
+                if number == 200:
+                    assert batch_threads() == set()
+                    monkeypatch.setattr("mlssocial.connection.NEAR_SECONDS", 0)
+                yield listing(number)
+            assert batch_threads() != set()
+
+        assert len(Listing.objects.save_many(items()).written) == 400
+        assert Counter(name for request in server.requests for name in names_in(request.body)) == Counter(
+            f"l{number:03}" for number in range(400)
+        )
+
+    def test_two_late_answers_are_far(self, monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+        """One answer that is late is an accident, two are the way there."""
+
+        def is_late(exchange: Exchange) -> None:
+            time.sleep(0.1)
+            as_it_is(exchange)
+
+        monkeypatch.setattr("mlssocial.connection.NEAR_SECONDS", 0.1)
+        near = []
+        for faults in ([is_late], [as_it_is], [is_late] * 2, [as_it_is]):
+            server.next(*faults)
+            for _ in faults:
+                Listing.objects.find("u1", "none")
+            near.append(store().is_near)
+        assert near == [True, True, False, True]
+
+    def test_what_is_left_unprocessed(self, server: Server) -> None:
+        """What DynamoDB leaves is sent again before the next request."""
+        server.next(does_only(20))
+        assert len(Listing.objects.save_many([listing(number) for number in range(60)]).written) == 60
+        assert [len(names_in(request.body)) for request in server.requests] == [25, 5, 25, 10]
+
+    def test_an_exception_of_the_caller(self, server: Server) -> None:
+        """An exception in the caller's iterator ends the batch, with an exact note."""
+
+        def items() -> Iterator[Listing]:
+            yield from map(listing, range(130))
+            raise LookupError
+
+        with pytest.raises(LookupError) as caught:
+            Listing.objects.save_many(items())
+        written = len(there())
+        assert written % 25 == 0
+        assert 0 < written < 130
+        (note,) = caught.value.__notes__
+        assert f"{written} written, 0 refused, 0 unknown, {130 - written} taken and not sent" in note
+        assert (
+            sum(len(names_in(request.body)) for request in server.requests if request.operation == "BatchWriteItem") == written
+        )
+
+    def test_an_interrupt(self, server: Server) -> None:
+        """An interrupt cuts off the one request that is under way, whose items count as unknown, and no more."""
+
+        def interrupts(exchange: Exchange) -> None:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            time.sleep(0.2)
+            as_it_is(exchange)
+
+        server.next(as_it_is, interrupts)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            Listing.objects.save_many([listing(number) for number in range(100)])
+        (note,) = caught.value.__notes__
+        assert "ended here: 25 written, 0 refused, 25 unknown, " in note
 
 
 class TestFaultsOfReads:
