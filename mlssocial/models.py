@@ -329,7 +329,7 @@ class Item(Model):
         """Make an item of a row that was read: of its own class, or an Item where that is another application's."""
         kind = entity_type(row)
         found = _CLASSES.get(kind, Item)
-        if not issubclass(found, cls):
+        if found is not cls and not issubclass(found, cls):
             key = (str(row[schema.PK].S), str(row[schema.SK].S))
             reason = f"the item there is a {kind or 'row without EntityType'}"
             raise InvalidItemError(f"read {cls.__name__}", key, reason)
@@ -352,9 +352,9 @@ class Item(Model):
     def _take(self, row: Row) -> None:
         """Take over a stored row. What the class does not declare, or not with that type, stays as it came in *raw*."""
         self.attribute_values, self.raw = self._read(row)  # before what can fail: a traceback shows this instance by its key
-        self._partial = isinstance(row, PartialRow)
-        if self.entity is not None and not self._partial:
-            self.attribute_values["data"] = self.entity.decode(f"read {self.entity.name}", row)
+        self._partial, entity = type(row) is PartialRow, self.entity
+        if entity is not None and not self._partial:
+            self.attribute_values["data"] = entity.decode(f"read {entity.name}", row)
         self._seen = _version(row)
 
     def take_head(self, head: Head) -> None:
@@ -400,11 +400,12 @@ class Item(Model):
         values: dict[str, Any] = {}
         raw: WireMap = {}
         for name, value in row.items():
-            if (declared := _TEXTS.get(name)) is not None and value.S is not None:
-                values[declared] = value.S
-            elif name in _NUMBERS and value.N is not None:
+            if (text := value.S) is not None and name in _TEXTS:
+                values[_TEXTS[name]] = text
+            elif (number := value.N) is not None and name in _NUMBERS:
+                declared, read = _NUMBERS[name]
                 try:
-                    values[_NUMBERS[name][0]] = _NUMBERS[name][1](value.N)
+                    values[declared] = read(number)
                 except (ValueError, OverflowError):
                     raw[name] = plain(value)
             elif name != schema.DATA or self.entity is None:
@@ -422,6 +423,8 @@ class Item(Model):
 
 
 def _version(row: Row) -> Row:
+    if schema.UPDATED_AT in row and schema.WRITE_ID in row:  # as nearly all have them
+        return {schema.UPDATED_AT: row[schema.UPDATED_AT], schema.WRITE_ID: row[schema.WRITE_ID]}
     return {name: row[name] for name in (schema.UPDATED_AT, schema.WRITE_ID) if name in row}
 
 
