@@ -210,19 +210,18 @@ def _loader(how: str, name: str, model: type[BaseModel], kinds: Mapping[str, _Ki
     """
     fetch = "dict_get(data, {!r})" if how == "load" else "data.{}"
     whole = _whole_map(how, name, model, kinds, "return made") if len(kinds) <= _SMALL_MODEL else []
-    lines = [f"def {how}_{name}(data):", *whole, "    found = 0; nulls = ()"]
-    for number, (field, kind) in enumerate(kinds.items()):
-        required = model.model_fields[field].is_required()
+    lines = [f"def {how}_{name}(data):", *whole, "    found = 0; nulls = ()", f"    made = new({name}); inside = made.__dict__"]
+    for field, kind in kinds.items():
+        required, put = model.model_fields[field].is_required(), f"inside[{field!r}] ="
         lines += [
             f"    value = {fetch.format(wire_name(model, field))}",
-            f"    if value is None: {'raise SurpriseError' if required else f'v{number} = None'}",
+            f"    if value is None: {'raise SurpriseError' if required else f'{put} None'}",
             "    else:",
             f"        {'found += 1; ' if how == 'load' else ''}content = value.{kind.member}",
-            f"        if content is not None: v{number} = {kind.loaded('content', how)}",
-            *([] if required else [f"        elif value.NULL: v{number} = None; nulls = (*nulls, {field!r})"]),
+            f"        if content is not None: {put} {kind.loaded('content', how)}",
+            *([] if required else [f"        elif value.NULL: {put} None; nulls = (*nulls, {field!r})"]),
             "        else: raise SurpriseError",
         ]
-    values = ", ".join(f"{field!r}: v{number}" for number, field in enumerate(kinds))
     unknown = [
         "    if found != len(data):",
         f"        extra = {{k: load_any(e) for k, e in data.items() if k not in known_{name}}}",
@@ -230,7 +229,6 @@ def _loader(how: str, name: str, model: type[BaseModel], kinds: Mapping[str, _Ki
     ]
     return [
         *lines,
-        f"    made = new({name}); set_dict(made, {{{values}}})",
         "    if nulls: made.__pydantic_fields_set__.update(nulls)",
         *(unknown if how == "load" else []),
         "    return made",

@@ -65,6 +65,10 @@ class ItemDoesNotExist(ItemNotFoundError, PynamoDoesNotExist):  # noqa: N818  Dj
         self.msg, self.cause = str(self), None
 
 
+_Seen = tuple[AttributeValue | None, AttributeValue | None]
+"""The version of an item as it was read, UpdatedAt and WriteId: a dict for each of many would take four times the memory."""
+
+
 class Item(Model):
     """
     One item of the shared table, of any kind.
@@ -103,7 +107,7 @@ class Item(Model):
     def __init__(self, hash_key: Any = None, range_key: Any = None, **attributes: Any) -> None:
         """Take PK and SK as PynamoDB does, or the ids by name: ``Listing(user_id=..., listing_id=..., data=...)``."""
         self.raw = {}
-        self._seen: Row | None = None
+        self._seen: _Seen | None = None
         self._partial = False
         names = () if self.entity is None else self.entity.id_names
         ids = {name: attributes.pop(name) for name in names if name in attributes}
@@ -134,7 +138,7 @@ class Item(Model):
         entity, ids = self._writable("save")
         data = entity.encode(f"save {entity.name}", ids, self.attribute_values.get("data"))
         with own_errors(type(self)):
-            head, left = writes.save_head(entity, ids, data, others=self._others(), gone=self._cleared(), seen=self._seen)
+            head, left = writes.save_head(entity, ids, data, others=self._others(), gone=self._cleared(), seen=self._version())
         self.take_head(head)
         self._take_beside(left)
         notices.tell("save", self)
@@ -181,7 +185,7 @@ class Item(Model):
             _refuse("delete() with a condition of its own", "Model.objects.delete()")
         entity, ids = self._writable("delete")
         with own_errors(type(self)):
-            was_there = writes.delete(entity, ids, seen=self._seen)
+            was_there = writes.delete(entity, ids, seen=self._version())
         if was_there:
             notices.tell("delete", self)
         return was_there
@@ -214,10 +218,18 @@ class Item(Model):
 
     def version(self, operation: str) -> Row:
         """Give the version that was read, the pair (UpdatedAt, WriteId); InvalidItemError for an item that never was."""
-        if self._seen is None or self._partial:
+        seen = self._version()
+        if seen is None or self._partial:
             reason = "it was not read whole, so it has no version to compare with; get() it first"
             raise InvalidItemError(operation, (self.pk, self.sk), reason)
-        return self._seen
+        return seen
+
+    def _version(self) -> Row | None:
+        """Give the version that was read, as attributes of a row; None where none was."""
+        if self._seen is None:
+            return None
+        names = (schema.UPDATED_AT, schema.WRITE_ID)
+        return {name: value for name, value in zip(names, self._seen, strict=True) if value is not None}
 
     def refresh(self, consistent_read: bool = False) -> None:  # noqa: FBT001, FBT002  PynamoDB's signature
         """Read this item again; DoesNotExist if it is gone. One request."""
@@ -355,7 +367,7 @@ class Item(Model):
         self._partial, entity = type(row) is PartialRow, self.entity
         if entity is not None and not self._partial:
             self.attribute_values["data"] = entity.decode(f"read {entity.name}", row)
-        self._seen = _version(row)
+        self._seen = _seen_in(row)
 
     def take_head(self, head: Head) -> None:
         """Take over what a write of the whole item gave it beside Data; CreatedAt only where it has none."""
@@ -369,10 +381,7 @@ class Item(Model):
         values["entity_type"], values["write_id"] = head.entity_type, head.write_id
         values["created_at"], values["updated_at"] = moment(head.created_at), moment(head.updated_at)
         self._take_key_fields()
-        self._seen = {
-            schema.UPDATED_AT: AttributeValue(N=str(head.updated_at)),
-            schema.WRITE_ID: AttributeValue(S=head.write_id),
-        }
+        self._seen = AttributeValue(N=str(head.updated_at)), AttributeValue(S=head.write_id)
 
     def take_row(self, row: Row) -> None:
         """Take over what a write of this item's payload has left of it in the table."""
@@ -380,7 +389,7 @@ class Item(Model):
             self.attribute_values.pop(name, None)
         self._take_beside(row)
         self._take_key_fields()
-        self._seen = _version(row)
+        self._seen = _seen_in(row)
 
     def _take_beside(self, row: Row) -> None:
         """Take over a row's attributes beside Data; what cannot be read of them is *raw* alone."""
@@ -422,10 +431,8 @@ class Item(Model):
         return self.entity, self.entity.parse(*key)
 
 
-def _version(row: Row) -> Row:
-    if schema.UPDATED_AT in row and schema.WRITE_ID in row:  # as nearly all have them
-        return {schema.UPDATED_AT: row[schema.UPDATED_AT], schema.WRITE_ID: row[schema.WRITE_ID]}
-    return {name: row[name] for name in (schema.UPDATED_AT, schema.WRITE_ID) if name in row}
+def _seen_in(row: Row) -> _Seen:
+    return row.get(schema.UPDATED_AT), row.get(schema.WRITE_ID)
 
 
 _BESIDE = ("ttl", "lease_id", "lease_until")
