@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -317,7 +317,7 @@ def write_ids(count: int) -> list[str]:
     return [text[start : start + len(text) // count] for start in range(0, len(text), len(text) // count)]
 
 
-class Write(NamedTuple):
+class Write(msgspec.Struct, frozen=True, gc=False):
     """One write: what it is, when, and the nonce by which it recognises itself."""
 
     operation: str

@@ -19,6 +19,7 @@ import socket
 import ssl
 import time
 from collections import deque
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock, local
@@ -42,6 +43,7 @@ from .masked import MaskedBytes
 from .wire import OPERATIONS, encode_request, is_data_operation
 
 _CHUNK = 256 * 1024
+_MOST_FIXED = 64
 _BOTOCORE = Path(botocore.__file__).parent
 # What a request passes through in botocore and would miss here. Handlers of botocore's own are made up for.
 _WATCHED = (
@@ -57,6 +59,7 @@ _WATCHED = (
 _CALL = ("provide-client-params", "before-parameter-build", "before-call", "after-call", "after-call-error")
 
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html: what changes on the way.
+_DATE = "x-amz-date"
 _UNSIGNED = {"connection", "expect", "transfer-encoding", "user-agent", "x-amzn-trace-id"}
 
 
@@ -208,47 +211,76 @@ def _text(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
+class _Fixed(NamedTuple):
+    """
+    What a request's head has in common with those before it.
+
+    Attributes:
+        lines: The lines themselves.
+        names: The names of the headers that are signed, the date's among them.
+        before: What is signed of them before the date.
+        after: What is signed of them after it.
+    """
+
+    lines: str
+    names: str
+    before: str
+    after: str
+
+
 class _Signer:
     """
     Signature Version 4 for DynamoDB's one kind of request.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html. The signing key is kept for a
-    credential and a day; deriving it is most of the work.
+    credential and a day, and what requests have in common for as long as they have it: working these out is most of the work.
     """
 
     def __init__(self, region: str) -> None:
         self._region = region
-        self._key: tuple[str, str, str, bytes] = ("", "", "", b"")
+        self._key: tuple[str, str, str, hmac.HMAC] | None = None
+        self._fixed: dict[tuple[Any, ...], _Fixed] = {}
 
-    def head(self, host: str, headers: Any, body: bytes, credentials: Any) -> bytes:
+    def head(self, host: str, headers: dict[str, Any], body: bytes, credentials: Any) -> bytes:
         """Make the request's head, with its signature."""
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        sent = {"content-type": "application/x-amz-json-1.0", "host": host, "x-amz-date": now}
-        sent |= {name.lower(): " ".join(_text(value).split()) for name, value in headers.items()}
-        if credentials.token:
-            sent["x-amz-security-token"] = credentials.token
-        named = sorted(sent.keys() - _UNSIGNED)
-        signed, names = "".join([f"{name}:{sent[name]}\n" for name in named]), ";".join(named)
-        canonical = f"POST\n/\n\n{signed}\n{names}\n{sha256(body).hexdigest()}"
+        place = host, credentials.token, *headers.items()
+        lines, names, before, after = self._fixed.get(place) or self._fix(place, host, headers, credentials.token)
+        canonical = f"POST\n/\n\n{before}{now}{after}\n{names}\n{sha256(body).hexdigest()}"
         scope = f"{now[:8]}/{self._region}/dynamodb/aws4_request"
         text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
-        key = self._signing_key(credentials.access_key, credentials.secret_key, now[:8])
-        signature = hmac.digest(key, text.encode(), "sha256").hex()
-        sent["authorization"] = (
-            f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
-        )
-        lines = "".join([f"{name}: {value}\r\n" for name, value in sent.items()])
-        return f"POST / HTTP/1.1\r\n{lines}accept-encoding: identity\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+        signature = self._keyed(credentials.access_key, credentials.secret_key, now[:8])
+        signature.update(text.encode())
+        return (
+            f"POST / HTTP/1.1\r\n{lines}{_DATE}: {now}\r\n"
+            f"authorization: AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, SignedHeaders={names}, "
+            f"Signature={signature.hexdigest()}\r\naccept-encoding: identity\r\ncontent-length: {len(body)}\r\n\r\n"
+        ).encode()
 
-    def _signing_key(self, access_key: str, secret_key: str, day: str) -> bytes:
+    def _fix(self, place: tuple[Any, ...], host: str, headers: dict[str, Any], token: str | None) -> _Fixed:
+        sent = {"content-type": "application/x-amz-json-1.0", "host": host}
+        sent |= {name.lower(): " ".join(_text(value).split()) for name, value in headers.items()}
+        if token:
+            sent["x-amz-security-token"] = token
+        lines = "".join([f"{name}: {value}\r\n" for name, value in sent.items()])
+        named = sorted({*sent, _DATE} - _UNSIGNED)
+        at = named.index(_DATE)
+        before, after = ("".join([f"{name}:{sent[name]}\n" for name in part]) for part in (named[:at], named[at + 1 :]))
+        made = _Fixed(lines, ";".join(named), f"{before}{_DATE}:", f"\n{after}")
+        if len(self._fixed) >= _MOST_FIXED:  # headers that change with each request, and tokens that are over
+            self._fixed = {}
+        self._fixed[place] = made
+        return made
+
+    def _keyed(self, access_key: str, secret_key: str, day: str) -> hmac.HMAC:
+        """Give a hash that has the signing key."""
         held = self._key  # one tuple, so that threads see all of it or none
-        if held[0] == access_key and held[1] == secret_key and held[2] == day:
-            return held[3]
-        key = f"AWS4{secret_key}".encode()
-        for part in (day, self._region, "dynamodb", "aws4_request"):
-            key = hmac.digest(key, part.encode(), "sha256")
-        self._key = (access_key, secret_key, day, key)
-        return key
+        if held is None or held[:3] != (access_key, secret_key, day):
+            key = f"AWS4{secret_key}".encode()
+            for part in (day, self._region, "dynamodb", "aws4_request"):
+                key = hmac.digest(key, part.encode(), "sha256")
+            self._key = held = access_key, secret_key, day, hmac.new(key, digestmod="sha256")
+        return held[3].copy()
 
 
 class _Pool:
@@ -355,19 +387,31 @@ def _tls_context(verify: Any) -> ssl.SSLContext:
     return context
 
 
+@lru_cache(64)  # DynamoDB's answers have the same six headers each
+def _header_name(name: bytes) -> str:
+    return name.decode("latin-1").lower()
+
+
 class _Connection:
-    """One connection, and the parser of the answer that is read from it."""
+    """
+    One connection, and the parser of the answer that is read from it.
+
+    Attributes:
+        reusable: Whether the last answer was complete, and another request may follow.
+        on_header: Takes a header of the answer under way from the parser.
+        on_body: Takes a piece of its body.
+    """
 
     __slots__ = (
-        "_body",
         "_buffer",
         "_done",
-        "_headers",
         "_parser",
         "_poll",
         "_read_timeout",
         "_socket",
         "_timeout",
+        "on_body",
+        "on_header",
         "reusable",
     )
 
@@ -391,8 +435,9 @@ class _Connection:
     def exchange(self, request: memoryview, until: float) -> Answer:
         """Send one request and read its answer to the end."""
         self.reusable, self._done = False, False
-        self._headers: dict[str, str] = {}
-        self._body: list[bytes] = []
+        headers: dict[bytes, bytes] = {}
+        body: list[bytes] = []
+        self.on_header, self.on_body = headers.__setitem__, body.append
         self._parser = parser = httptools.HttpResponseParser(self)
         self._limit(until)
         sent = self._socket.send(request)
@@ -405,7 +450,8 @@ class _Connection:
             if not received:
                 raise EOFError("the connection was closed before the answer was complete")
             parser.feed_data(self._buffer[:received])
-        return Answer(parser.get_status_code(), self._headers, b"".join(self._body))
+        named = {_header_name(name): value.decode("latin-1") for name, value in headers.items()}
+        return Answer(parser.get_status_code(), named, b"".join(body))
 
     def _limit(self, until: float) -> None:
         """Let the next step take no longer than it may; asking costs less than telling the socket each time."""
@@ -417,14 +463,6 @@ class _Connection:
         if timeout != self._timeout:
             self._socket.settimeout(timeout)
             self._timeout = timeout
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header from the parser."""
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def on_body(self, body: bytes) -> None:
-        """Take a piece of the body from the parser."""
-        self._body.append(body)
 
     def on_message_complete(self) -> None:
         """Hear from the parser that the answer is complete, and whether the connection can be used again."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
@@ -25,7 +24,8 @@ from mlssocial.wire import decode_row
 from .bulk import CreateMany, DeleteMany, SaveMany
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
 
     from mlssocial.batch import BatchResult
     from mlssocial.connection import Patience
@@ -146,13 +146,20 @@ class Manager(Generic[M, D]):
         return decode_row if self.model.entity is None else self.entity.decode_row
 
 
-@contextmanager
-def own_errors(model: type[Item]) -> Iterator[None]:
+class own_errors:  # noqa: N801  a context manager, as a class because each save pays for it
     """Make errors of the write engine the model's own: its DoesNotExist, and its instance of an item that has changed."""
-    try:
-        yield
-    except (ItemNotFoundError, StaleItemError) as error:
-        raise model.own_error(error) from None
+
+    __slots__ = ("_model",)
+
+    def __init__(self, model: type[Item]) -> None:
+        self._model = model
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, ItemNotFoundError | StaleItemError):
+            raise self._model.own_error(error) from None
 
 
 class EntityManager(Manager[M, D]):
