@@ -109,11 +109,11 @@ def listing_keys(
     GSI1 needs provider and number, GSI2 needs the status. A listing without a status sorts under the bare ``STATUS#`` in
     GSI1, since a partition key without a sort key would leave the item out of the index.
     """
-    pk, listing_id = user_partition(user_id), _id("listing_id", listing_id)
+    pk, listing_id = _USER + _id("user_id", user_id), _id("listing_id", listing_id)
     status = None if status is None else _id("status", status)
     by_number = None
     if mls_provider is not None and mls_number is not None:
-        by_number = mls_number_partition(mls_provider, mls_number)
+        by_number = f"{_MLS}{_id('mls_provider', mls_provider)}#{_id('mls_number', mls_number)}"
     listed = "" if list_date is None else _day("list_date", list_date)
     return _held(
         Keys(
@@ -336,12 +336,14 @@ def platform_part(platform: str) -> str:
 
 def _held(made: Keys) -> Keys:
     """Hold every key to DynamoDB's length."""
-    together = "".join(filter(None, made))
-    # A character takes four bytes at the most: short keys need not be measured one by one.
-    if len(together) > (MAX_SORT_KEY_BYTES if together.isascii() else MAX_SORT_KEY_BYTES // 4):
-        for name, value in zip(made._fields, made, strict=True):
-            if value is not None:
-                _fitting(name.upper(), value)
+    for value in made:
+        if value and len(value) > MAX_SORT_KEY_BYTES // 4:  # a character takes four bytes at the most
+            break
+    else:
+        return made
+    for name, value in zip(made._fields, made, strict=True):
+        if value is not None:
+            _fitting(name.upper(), value)
     return made
 
 

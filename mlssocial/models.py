@@ -372,12 +372,11 @@ class Item(Model):
     def take_head(self, head: Head) -> None:
         """Take over what a write of the whole item gave it beside Data; CreatedAt only where it has none."""
         values = self.attribute_values
-        pop = values.pop
         for name, key in zip(schema.INDEX_ATTRIBUTES, head.keys[2:], strict=True):
-            if key is None:
-                pop(name, None)
-            else:
+            if key is not None:
                 values[name] = key
+            elif name in values:
+                del values[name]
         values["entity_type"], values["write_id"] = head.entity_type, head.write_id
         values["created_at"], values["updated_at"] = moment(head.created_at), moment(head.updated_at)
         self._take_key_fields()

@@ -31,6 +31,7 @@ class SurpriseError(Exception):
 T = TypeVar("T")
 
 _SHORT = 4
+_DAY_MILLIS = 86_400_000
 _DEEPEST_OPEN_MAP = ("Data", "photos", "0", "any")
 _LEAST_WHOLE, _MOST_WHOLE = -(10**38), 10**38
 _PLAIN_NUMBER = re.compile(r"(?!-0$)-?(0|[1-9]\d{0,18})(\.\d{0,17}[1-9])?", re.ASCII)
@@ -133,7 +134,8 @@ def dump_moment(value: Any) -> str:
     """Write epoch milliseconds."""
     if type(value) is not datetime or value.tzinfo is not UTC:
         raise SurpriseError
-    return str((value - EPOCH) // MILLISECOND)
+    since = value - EPOCH  # whose parts cost half of what dividing it does
+    return str(since.days * _DAY_MILLIS + since.seconds * 1000 + since.microseconds // 1000)
 
 
 def dump_day(value: Any) -> str:
