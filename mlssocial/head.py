@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from .codec import WireMap
@@ -41,6 +43,24 @@ class Head(msgspec.Struct, frozen=True, gc=False):  # made for each item of a ba
             **index_attributes(self.keys),
         }
 
+    @property
+    def indexes(self) -> tuple[str, ...]:
+        """The index attributes that it has."""
+        return tuple([name for name, key in zip(INDEX_ATTRIBUTES.values(), self.keys[2:], strict=True) if key is not None])
+
+    def values(self) -> dict[str, Any]:
+        """Give what of it a save sets, as an expression's values, each under its own name."""
+        made: dict[str, Any] = {
+            f":{ENTITY_TYPE}": {"S": self.entity_type},
+            f":{CREATED_AT}": {"N": str(self.created_at)},
+            f":{UPDATED_AT}": {"N": str(self.updated_at)},
+            f":{WRITE_ID}": {"S": self.write_id},
+        }
+        for placeholder, key in zip(_PLACEHOLDERS, self.keys[2:], strict=True):
+            if key is not None:
+                made[placeholder] = {"S": key}
+        return made
+
     def item(self, data: msgspec.Raw, others: WireMap) -> msgspec.Raw:
         """Write the whole item as JSON, with *others* beside it: dicts of it all would cost more than its keys do."""
         pk, sk, gsi1pk, gsi1sk, gsi2pk, gsi2sk = self.keys
@@ -62,3 +82,4 @@ class Head(msgspec.Struct, frozen=True, gc=False):  # made for each item of a ba
 
 
 _GSI1PK, _GSI1SK, _GSI2PK, _GSI2SK = INDEX_ATTRIBUTES.values()
+_PLACEHOLDERS = tuple([f":{name}" for name in INDEX_ATTRIBUTES.values()])

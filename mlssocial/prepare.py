@@ -119,11 +119,12 @@ def save(
     write = Write.new("save", entity, ids)
     head = write.head(data, None if seen is None else frozenset())
     check_size(write.operation, data, head)
-    item: WireMap = {**(others or {}), **head.attributes(), DATA: {"M": data.json}}
-    change, condition, names = _save_expressions(frozenset(item), None if seen is None else frozenset(seen), gone)
-    values: dict[str, Any] = {f":{name}": value for name, value in item.items() if name not in {PK, SK}}
+    others = others or {}
+    which = head.indexes, frozenset(others), None if seen is None else frozenset(seen), gone
+    change, condition, names = _save_expressions(*which)
+    values = {f":{name}": value for name, value in others.items()} | head.values()
     values |= {f":seen{name}": value for name, value in (seen or {}).items()}
-    values |= {":now": {"N": str(write.now // 1000)}, ":number": {"S": "N"}}
+    values |= {f":{DATA}": {"M": data.json}, ":now": {"N": str(write.now // 1000)}, ":number": {"S": "N"}}
     refuse = write.refuses()
 
     def anew(shown: Row | None) -> Prepared:
@@ -131,7 +132,8 @@ def save(
             return create(entity, ids, data, others=others)  # what has expired is gone, its CreatedAt and TTL with it
         return refuse(shown)
 
-    members = write.members(Expression(names, values), condition, UpdateExpression=change)
+    named = {"ExpressionAttributeNames": dict(names), "ExpressionAttributeValues": values}
+    members = write.members(None, condition, UpdateExpression=change, **named)
     return Prepared(write, "UpdateItem", members, anew, once=seen is not None, head=head)
 
 
@@ -330,22 +332,22 @@ class Write(msgspec.Struct, frozen=True, gc=False):
     @classmethod
     def new(cls, verb: str, entity: Entity[Any], ids: tuple[Any, ...]) -> Write:
         """Begin a write, now."""
-        return cls(f"{verb} {entity.name}", entity, ids, entity.keys(ids), now_millis(), write_ids(1)[0])
+        return cls(f"{verb} {entity.name}", entity, ids, entity.keys(ids), now_millis(), secrets.token_urlsafe(_WRITE_ID_BYTES))
 
     def head(self, data: Content, given: frozenset[str] | None = None) -> Head:
         """Make what an item has beside Data; *given* as for :meth:`Entity.index_keys`."""
         made = self.entity.derive(self.ids, data.index_values, given)[0]
         return Head(made, self.entity.name, self.now, self.now, self.write_id)
 
-    def members(self, expression: Expression, condition: str, **request: Any) -> dict[str, Any]:
-        """Give a request's members, its condition among them."""
+    def members(self, expression: Expression | None, condition: str, **request: Any) -> dict[str, Any]:
+        """Give a request's members, its condition among them; names and values are *expression*'s, or in the request."""
         if "Item" not in request:
             request["Key"] = {PK: {"S": self.key[0]}, SK: {"S": self.key[1]}}
         return {
             "TableName": store().table_name,
             "ConditionExpression": condition,
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-            **expression.request(),
+            **(expression.request() if expression else {}),
             **request,
         }
 
@@ -382,7 +384,7 @@ class Write(msgspec.Struct, frozen=True, gc=False):
 
 @cache
 def _save_expressions(
-    attributes: frozenset[str], seen: frozenset[str] | None, gone: frozenset[str]
+    indexes: tuple[str, ...], others: frozenset[str], seen: frozenset[str] | None, gone: frozenset[str]
 ) -> tuple[str, str, dict[str, str]]:
     """
     Write the expressions of a save, which depend on nothing but which attributes there are, and their names.
@@ -391,8 +393,9 @@ def _save_expressions(
     under the attributes' own names.
     """
     expression = Expression()
+    attributes = {ENTITY_TYPE, CREATED_AT, UPDATED_AT, WRITE_ID, DATA, *indexes, *others}
     sets = []
-    for name in sorted(attributes - {PK, SK}):
+    for name in sorted(attributes):
         path = expression.path((name,))
         sets.append(f"{path} = if_not_exists({path}, :{name})" if name == CREATED_AT else f"{path} = :{name}")
     removes = [expression.path((name,)) for name in (*INDEX_ATTRIBUTES.values(), *sorted(gone)) if name not in attributes]
@@ -403,7 +406,7 @@ def _save_expressions(
         versions = [(expression.path((name,)), name) for name in (UPDATED_AT, WRITE_ID)]
         same = [f"{path} = :seen{name}" if name in seen else f"attribute_not_exists({path})" for path, name in versions]
         condition = " AND ".join([alive, *same])
-    return update_expression(sets, removes), condition, expression.names
+    return update_expression(sets, removes), condition, expression.request()["ExpressionAttributeNames"]
 
 
 def _text(item: Row, name: str) -> str | None:

@@ -316,7 +316,7 @@ def _plain(value: dict[str, Any] | None) -> Any:
 def _index_value(value: Any) -> Any:
     """Give a payload's value as a key is made of it; empty text as None."""
     if isinstance(value, Enum):
-        return value.value
+        return value._value_  # as value.value, which is looked up in Python
     return int(value) if isinstance(value, Decimal) else None if value == "" else value
 
 

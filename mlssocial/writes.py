@@ -66,7 +66,7 @@ def save_head(
     with operations.running(prepared.write.operation):
         sent, row = _apply(prepared, "ALL_OLD", store().patience())  # no more than what was there is sent back
     head = cast("Head", sent.head)  # what was sent is a whole item, be it anew
-    if sent is not prepared:  # it had expired, and was created anew
+    if sent is not prepared or not row:  # it had expired, and was created anew, or there was none
         return head, {}
     written = {DATA, *head.attributes(), *others, *gone, *INDEX_ATTRIBUTES.values()} - {CREATED_AT}
     return head, {name: value for name, value in row.items() if name not in written}
