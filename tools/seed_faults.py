@@ -67,8 +67,8 @@ SEEDS = (
     Seed(
         "index keys that no longer apply stay on a save",
         "prepare.py",
-        "return update_expression(sets, removes), condition, expression.names",
-        "return update_expression(sets, []), condition, expression.names",
+        'return update_expression(sets, removes), condition, expression.request()["ExpressionAttributeNames"]',
+        'return update_expression(sets, []), condition, expression.request()["ExpressionAttributeNames"]',
     ),
     Seed("CreatedAt is overwritten", "prepare.py", "if name == CREATED_AT else", "if False else"),
     Seed(
