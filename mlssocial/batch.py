@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, M
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain, islice
 from threading import Event
@@ -158,8 +158,7 @@ def _in_threads(work: Callable[[T], R], parts: Iterable[T], stopped: Event) -> G
 # --- Writes ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, eq=False)
-class Part(Generic[T]):
+class Part(msgspec.Struct, Generic[T], eq=False):
     """
     What one thread does in one go: of a batch operation, one request.
 
@@ -171,12 +170,12 @@ class Part(Generic[T]):
         outcome: What became of it; None until that is known.
     """
 
-    entries: dict[Key, tuple[T, Any]] = field(default_factory=dict)
+    entries: dict[Key, tuple[T, Any]] = {}
     size: int = 0
-    after: list[Part[T]] = field(default_factory=list)
+    after: list[Part[T]] = []
     begun: bool = False
     outcome: Outcome | None = None
-    done: Event = field(default_factory=Event)
+    done: Event = msgspec.field(default_factory=Event)
 
 
 class Batch(ABC, Generic[T]):

@@ -7,14 +7,13 @@ update assumes that it is there, makes its request conditional on that, and is r
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import pairwise
 from types import UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
+import msgspec
 from pydantic import BaseModel, ValidationError
 
 from .codec import MAX_NESTING, CodecError, WireMap, check_bounds, dotted, encode, explain, native, number_text, wire_name
@@ -31,19 +30,17 @@ _NULL = {"NULL": True}
 WireSets = dict[Path, dict[str, Any]]
 
 
-@dataclass(slots=True)
-class Resolved:
+class Resolved(msgspec.Struct):
     """What one request sends, and what it takes for granted: *maps* are maps, *absent* is missing or null."""
 
-    sets: WireSets = field(default_factory=dict)
-    adds: WireSets = field(default_factory=dict)
-    removes: list[Path] = field(default_factory=list)
-    maps: set[Path] = field(default_factory=set)
-    absent: set[Path] = field(default_factory=set)
+    sets: WireSets = {}
+    adds: WireSets = {}
+    removes: list[Path] = []
+    maps: set[Path] = set()
+    absent: set[Path] = set()
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(msgspec.Struct, frozen=True):
     """
     Values to set, numbers to add and paths to remove, all inside ``Data`` and in wire names.
 
@@ -51,8 +48,8 @@ class Changes:
         fields: The payload's top-level fields that are touched, by their Python names.
     """
 
-    sets: Mapping[Path, dict[str, Any]] = field(default_factory=dict)
-    adds: Mapping[Path, int | Decimal] = field(default_factory=dict)
+    sets: Mapping[Path, dict[str, Any]] = {}
+    adds: Mapping[Path, int | Decimal] = {}
     removes: frozenset[Path] = frozenset()
     fields: frozenset[str] = frozenset()
 
@@ -238,6 +235,8 @@ def _held(path: Path) -> Path:
 
 
 def _unknown(owner: type[BaseModel], part: str) -> str:
+    import difflib  # here, since it is for the message alone
+
     close = difflib.get_close_matches(part, owner.model_fields, n=1)
     hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(owner.model_fields)}"
     return f"{owner.__name__} has no field {part}; {hint}"

@@ -9,7 +9,6 @@ result or the same refusal, and adding a field to a payload needs no second edit
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from functools import cache
@@ -34,8 +33,7 @@ class OwnRulesError(Exception):
     """A model says more of itself than compiled code knows: a default, a bound, a validator. It is left to pydantic."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
+class _Kind(msgspec.Struct, frozen=True):
     """
     How values of one annotation are loaded from an attribute value's member, and how they are written into its JSON.
 

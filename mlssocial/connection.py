@@ -32,7 +32,7 @@ from botocore.loaders import create_loader
 from pynamodb.connection.base import Connection, MetaTable
 from pynamodb.connection.table import TableConnection
 
-from . import components, local, operations
+from . import components, operations
 from .components import until
 from .exceptions import ConfigurationError, MLSSocialError, StoreError, store_error
 from .masked import without_frames
@@ -252,6 +252,8 @@ class Store:
         session.register_component("response_parser_factory", components.ParserFactory())
         options: dict[str, Any] = {"region_name": settings.region, "endpoint_url": settings.endpoint_url}
         if settings.is_local:
+            from . import local  # here, since SQLite and the rest of it are for the embedded engine alone
+
             options = {
                 "region_name": settings.region or "us-east-1",
                 "endpoint_url": local.DUMMY_ENDPOINT,

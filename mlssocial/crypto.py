@@ -12,9 +12,10 @@ import binascii
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
+
+import msgspec
 
 from . import settings
 from .exceptions import ConfigurationError, DecryptionError
@@ -79,8 +80,7 @@ def new_token_key() -> str:
     return base64.b64encode(secrets.token_bytes(settings.KEY_BYTES)).decode()
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where a token lies: what it is sealed for, and opened with."""
 
     context: str

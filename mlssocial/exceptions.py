@@ -34,7 +34,6 @@ translated in :func:`store_error` and nowhere else.
 
 from __future__ import annotations
 
-import pickle
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -372,6 +371,8 @@ def store_error(operation: str, error: Exception, *, remedies: Mapping[str, str]
 
 def _pickles(value: Any) -> bool:
     """Tell whether a value crosses processes: what holds a token does not, and what was read from the table may."""
+    import pickle  # here, since it is a hundredth of what a first import of the package costs
+
     try:
         pickle.dumps(value)
     except TypeError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from .codec import number_text
 from .schema import ENTITY_TYPE, PK, TTL, UPDATED_AT, WRITE_ID, Entity
@@ -11,20 +12,17 @@ from .schema import ENTITY_TYPE, PK, TTL, UPDATED_AT, WRITE_ID, Entity
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import msgspec
-
     from .changes import Path
     from .wire import AttributeValue, Row
 
     Value = dict[str, Any] | AttributeValue | msgspec.Raw
 
 
-@dataclass(slots=True)
-class Expression:
+class Expression(msgspec.Struct):
     """Names and values of a request's expressions, each under a placeholder: no field's name is ever syntax."""
 
-    names: dict[str, str] = field(default_factory=dict)
-    values: dict[str, Any] = field(default_factory=dict)
+    names: dict[str, str] = {}
+    values: dict[str, Any] = {}
 
     def path(self, parts: Iterable[str]) -> str:
         """Give a document path in placeholders."""

@@ -19,6 +19,8 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
+import msgspec
+
 from .exceptions import MLSSocialError
 
 P = ParamSpec("P")
@@ -115,8 +117,7 @@ class Capacity(Units):
                 counter._add(units, read=read)  # noqa: SLF001  its own class
 
 
-@dataclass(slots=True, eq=False)
-class _Listener:
+class _Listener(msgspec.Struct, eq=False):
     """A callback that is told of operations, and whether it has failed."""
 
     callback: Callable[[Operation], object]

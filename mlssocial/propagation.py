@@ -8,9 +8,11 @@ a run that was interrupted, or that meets another one, finds what is left to do 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from . import changes, keys, prepare, writes
 from .atomic import MAX_BYTES, MAX_OPERATIONS, ON_MARKET, Key, Operation, apply, stored_status, tell
@@ -43,8 +45,7 @@ class Propagation:
     failed: dict[Key, MLSSocialError]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """
     A status for all copies of a property.
 
@@ -81,13 +82,12 @@ class Change:
         return Propagation(tuple(changed), tuple(unchanged), failed)
 
 
-@dataclass(slots=True)
-class _Copy:
+class _Copy(msgspec.Struct):
     """One copy on its way to the status."""
 
     change: Change
     ids: tuple[str, str]
-    changed: list[Key] = field(default_factory=list)
+    changed: list[Key] = []
 
     def run(self) -> bool:
         """Set the status, with as many posts as there is room for, and then the other posts; False if the copy is gone."""

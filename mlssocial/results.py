@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 from . import notebook, operations
 from .codec import WireMap
 from .connection import pages, store
@@ -41,8 +43,7 @@ MAX_LIMIT = 100_000
 """How many rows a request asks for at the most; a page of DynamoDB's ends at 1 MB long before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Guard:
+class Guard(msgspec.Struct, frozen=True):
     """A condition on the item itself: ``path operator value``; where *or_no_number*, anything but a number will do too."""
 
     path: tuple[str, ...]
@@ -61,8 +62,7 @@ class Guard:
         return f"{text} or missing" if self.or_no_number else text
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """
     What a query reads.
 
@@ -161,8 +161,7 @@ class Plan:
         return repr(parts).encode()
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
+class Cursor(msgspec.Struct, frozen=True):
     """The keys of the last item that the caller was given."""
 
     pk: str

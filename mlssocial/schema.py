@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from enum import Enum
@@ -62,8 +61,7 @@ class Content(msgspec.Struct, frozen=True, gc=False):
         return MaskedMap(plain_row(decode_row(self.json)))
 
 
-@dataclass(frozen=True, slots=True)
-class Entity(Generic[D]):
+class Entity(msgspec.Struct, Generic[D], frozen=True):
     """
     One of the five entities, or the ledger of operations.
 
@@ -83,7 +81,7 @@ class Entity(Generic[D]):
     parse: Callable[[str, str], tuple[Any, ...]]
     id_names: tuple[str, ...]
     index_fields: tuple[str, ...] = ()
-    key_fields: Mapping[str, str] = field(default_factory=dict)
+    key_fields: Mapping[str, str] = {}
 
     def keys(self, ids: tuple[Any, ...]) -> tuple[str, str]:
         """Give PK and SK; InvalidKeyError where an id cannot go into them."""
