@@ -8,9 +8,11 @@ Where only index keys or parent maps have to be worked out anew, that is done, a
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from . import batch, notices, prepare, writes
 from . import operations as records
@@ -340,7 +342,7 @@ def _guard(post: Operation, listing: tuple[str, str]) -> Operation:
     def anew(item: Row | None) -> Prepared:
         raise _off_market(post, LISTING.keys(listing), stored_status(item))
 
-    return Operation("check", replace(check, anew=anew), {})
+    return Operation("check", msgspec.structs.replace(check, anew=anew), {})
 
 
 def _held(prepared: Prepared, post: Operation) -> Prepared:
@@ -357,7 +359,7 @@ def _held(prepared: Prepared, post: Operation) -> Prepared:
         expression = Expression(names, dict(members["ExpressionAttributeValues"]))
         condition = f"({members['ConditionExpression']}) AND {expression.one_of((DATA, 'status'), _ON_MARKET)}"
         members = members | {"ConditionExpression": condition, **expression.request()}
-    return replace(prepared, members=members, anew=anew)
+    return msgspec.structs.replace(prepared, members=members, anew=anew)
 
 
 def _off_market(post: Operation, listing: Key, status: str | None) -> InvalidItemError:

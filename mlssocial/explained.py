@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from . import notebook
 
@@ -22,8 +23,7 @@ def max_read_units(*, consistent: bool, rows: int | None = None) -> float:
     return units * (1.0 if consistent else 0.5)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Explanation:
+class Explanation(msgspec.Struct, frozen=True):
     """
     How a query is answered; it reads well where it is printed, or stands at a prompt.
 

@@ -19,8 +19,6 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-import msgspec
-
 from .exceptions import MLSSocialError
 
 P = ParamSpec("P")
@@ -117,12 +115,13 @@ class Capacity(Units):
                 counter._add(units, read=read)  # noqa: SLF001  its own class
 
 
-class _Listener(msgspec.Struct, eq=False):
+class _Listener:
     """A callback that is told of operations, and whether it has failed."""
 
-    callback: Callable[[Operation], object]
-    capacity: bool
-    failed: bool = False
+    def __init__(self, callback: Callable[[Operation], object], *, capacity: bool) -> None:
+        self.callback = callback
+        self.capacity = capacity
+        self.failed = False
 
 
 _lock = Lock()
@@ -158,7 +157,7 @@ def on_operation(callback: Callable[[Operation], object], *, capacity: bool = Fa
         What takes the callback back. Calling it again does nothing.
     """
     global _listeners
-    listener = _Listener(callback, capacity)
+    listener = _Listener(callback, capacity=capacity)
     with _lock:
         _listeners = (*_listeners, listener)
     _watch(1)

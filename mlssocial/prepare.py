@@ -9,7 +9,6 @@ touches another entity's item, nor one whose TTL has passed. Nothing is sent her
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +48,7 @@ from .schema import (
     expired,
     now_millis,
 )
-from .wire import Row, encoded, plain, plain_row
+from .wire import Hiding, Row, encoded, plain, plain_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -63,8 +62,7 @@ _WRITE_ID_BYTES = 12  # of which base64 makes 16 characters, and no padding
 LEASE_LOST = "its lease was lost: it ran out and another worker took it, or the item was written anew; claim() it again"
 
 
-@dataclass(slots=True, repr=False)  # its members may hold tokens
-class Prepared:
+class Prepared(Hiding, gc=True):
     """
     A write that was not sent yet.
 
@@ -420,8 +418,7 @@ def _same_version(one: Row, other: Row) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class _Update:
+class _Update(Hiding, gc=True):
     """What an update is to do, whichever item it meets."""
 
     write: Write
@@ -435,7 +432,7 @@ class _Update:
         error = self.write.refusal(item)
         if self.otherwise is not None and isinstance(error, ItemNotFoundError):
             made = create(self.write.entity, self.write.ids, self.otherwise())
-            return replace(made, anew=self.anew)  # another writer may make it first
+            return msgspec.structs.replace(made, anew=self.anew)  # another writer may make it first
         if error is None and self.seen is not None and item is not None and not _same_version(self.seen, item):
             error = self.write.stale(item)
         if error is None and self.lease is not None and (item is None or _text(item, LEASE_ID) != self.lease):
