@@ -270,7 +270,7 @@ class Batch(ABC, Generic[T]):
         part = self._new_part()
         for key, one, sent, size in members:
             entries = part.entries
-            if len(entries) >= self.most or part.size + size > MAX_WRITE_BYTES or (key in entries and not self.replaces):
+            if len(entries) >= self.most or part.size + size > MAX_WRITE_BYTES or (not self.replaces and key in entries):
                 yield self._ready(part)
                 part = self._new_part()
                 entries = part.entries
@@ -397,7 +397,7 @@ class WholeBatch(Batch[T]):
                 return outcome | self._looked_up(left, lost, patience.to_look())
             except StoreError as error:
                 return outcome | self._refused(left, error)
-            outcome |= {key: None for key in left if key not in unprocessed}
+            outcome |= dict.fromkeys([key for key in left if key not in unprocessed] if unprocessed else left)
             patience = store().patience() if len(unprocessed) < len(left) else patience
             left = {key: entry for key, entry in left.items() if key in unprocessed}
             if left and self.stopped.is_set():

@@ -239,7 +239,7 @@ class Entity(msgspec.Struct, Generic[D], frozen=True):
         except InvalidKeyError as error:
             raise InvalidItemError(operation, key, str(error)) from None
         values = payload.__dict__
-        for name, wire in self.token_names:
+        for name, wire in _token_names(self.payload):
             token = values.get(name)
             if token is not None and token.sealed:
                 values[name] = token_at_rest(key, wire, token.stored)

@@ -139,7 +139,7 @@ class Manager(Generic[M, D]):
 
     def _results(self, method: str, pattern: int, *partitions: str, **how: Any) -> Results[M]:
         plan = Plan(f"{self.model.__name__}.objects.{method}", pattern, partitions, **how)
-        return Results(plan, self._load, self._decode_row)
+        return Results(plan, self.model.from_row, self._decode_row)
 
     @property
     def _decode_row(self) -> Callable[[Any], Row]:
