@@ -8,6 +8,7 @@ been answered, and no longer.
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sized
@@ -22,7 +23,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from . import operations
+from . import connection, operations
 from .connection import AnswerLostError, Patience, store
 from .exceptions import BatchIncompleteError, ItemError, MLSSocialError, OutcomeUnknownError, StoreError
 from .schema import PK, SK, Entity, key_of
@@ -41,6 +42,8 @@ MAX_WRITE_BYTES = 16_000_000
 """Of a request's items, as JSON: 16 MB, with room for what stands around them."""
 CONCURRENCY = 4
 """How many requests are under way at once."""
+_MOST_LATE = 2
+"""How many parts may be waited for before threads do it; one is an accident."""
 IN_VAIN = 8
 """After how many requests in a row of which DynamoDB took nothing a batch gives up."""
 
@@ -126,16 +129,26 @@ def at_once(work: Callable[[T], R], parts: Iterable[T], stopped: Event) -> Gener
     other, in the caller's thread: a part is taken when the one before it is done. Whatever ends this early sets *stopped*: no
     further part is begun, and those that are under way in threads are waited for.
     """
-    parts = iter(parts)
-    for part in parts:
-        if not store().is_near and (second := list(islice(parts, 1))):
-            yield from _in_threads(work, chain([part], second, parts), stopped)
-            return
-        try:
-            yield work(part)
-        except BaseException:
-            stopped.set()
-            raise
+    parts, late = iter(parts), None
+    try:
+        for part in parts:
+            if late is None:
+                late = 0 if store().is_near else _MOST_LATE
+            if late >= _MOST_LATE and (second := list(islice(parts, 1))):
+                yield from _in_threads(work, chain([part], second, parts), stopped)
+                return
+            before = _waited()
+            done = work(part)
+            late += _waited() - before > connection.NEAR_SECONDS
+            yield done
+    except BaseException:
+        stopped.set()
+        raise
+
+
+def _waited() -> float:
+    """Give a clock that stands still while this thread works."""
+    return time.perf_counter() - time.thread_time()
 
 
 def _in_threads(work: Callable[[T], R], parts: Iterable[T], stopped: Event) -> Generator[R]:

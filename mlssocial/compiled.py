@@ -120,7 +120,6 @@ class _Compiler:
         self.names[f"known_{name}"] = frozenset(wire)
         self.names[f"taken_{name}"] = frozenset((*wire, *kinds))
         self.names[f"fields_{name}"] = frozenset(kinds)
-        self.names[f"nulls_{name}"] = [(field, f'"{wire_name(model, field)}":{{"NULL":true}}') for field in kinds]
         self.names[name] = model
         self.shapes[name] = _struct(name, {wire: _value(kind) for wire, kind in zip(wire, kinds.values(), strict=True)})
         for how in ("load", "read"):
@@ -285,18 +284,17 @@ def _dumper(name: str, model: type[BaseModel], kinds: Mapping[str, _Kind]) -> li
     lines = [f"def dump_{name}(payload):", *_payload_parts(name), *whole, "    parts = []"]
     for field, kind in kinds.items():
         required, wire = model.model_fields[field].is_required(), wire_name(model, field)
+        null = f"""elif fields is not None and {field!r} in fields: parts.append('"{wire}":{{"NULL":true}}')"""
         lines += [
             f"    value = values[{field!r}]",
             f"""    if value is not None: parts.append(f'"{wire}":{kind.json("value")}')""",
-            *(["    else: raise SurpriseError"] if required else []),
+            f"    {'else: raise SurpriseError' if required else null}",
         ]
     return [
         *lines,
         "    if fields is not None:",
         f"        known = len(fields) if not more and fields <= fields_{name} else len(fields & fields_{name})",
-        "        if len(parts) != known:",
-        f"            parts += [null for field, null in nulls_{name} if values[field] is None and field in fields]",
-        "            if len(parts) != known: raise SurpriseError",
+        "        if len(parts) != known: raise SurpriseError",
         f"    if more: parts.append(dump_extra(more, taken_{name}))",
         "    return comma(parts)",
     ]

@@ -241,9 +241,9 @@ class Store:
         finally:
             until.reset(before)
             seconds = time.perf_counter() - started
-            self._last_seconds = self._last_seconds[1], seconds
             operations.sent(operation, self.table_name, request.get("IndexName"), seconds)
         components.check_shown(request, answer)
+        self._last_seconds = self._last_seconds[1], seconds
         return answer
 
     def _make_client(self) -> Any:

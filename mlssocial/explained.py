@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-
-import msgspec
+from dataclasses import dataclass
 
 from . import notebook
 
@@ -23,7 +22,8 @@ def max_read_units(*, consistent: bool, rows: int | None = None) -> float:
     return units * (1.0 if consistent else 0.5)
 
 
-class Explanation(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True, repr=False)
+class Explanation:
     """
     How a query is answered; it reads well where it is printed, or stands at a prompt.
 

@@ -140,7 +140,7 @@ class Item(Model):
         with own_errors(type(self)):
             head, left = writes.save_head(entity, ids, data, others=self._others(), gone=self._cleared(), seen=self._version())
         self.take_head(head)
-        self._take_beside(left)
+        self._take_beside(left)  # the CreatedAt of an item that was there, in the place of the write's
         notices.tell("save", self)
 
     def _others(self) -> WireMap:
@@ -370,7 +370,7 @@ class Item(Model):
         self._seen = _seen_in(row)
 
     def take_head(self, head: Head) -> None:
-        """Take over what a write of the whole item gave it beside Data; CreatedAt only where it has none."""
+        """Take over what a write of the whole item gave it beside Data."""
         values = self.attribute_values
         for name, key in zip(schema.INDEX_ATTRIBUTES, head.keys[2:], strict=True):
             if key is not None:

@@ -62,7 +62,7 @@ _WRITE_ID_BYTES = 12  # of which base64 makes 16 characters, and no padding
 LEASE_LOST = "its lease was lost: it ran out and another worker took it, or the item was written anew; claim() it again"
 
 
-class Prepared(Hiding, gc=True):
+class Prepared(Hiding):
     """
     A write that was not sent yet.
 
@@ -95,7 +95,8 @@ def create(entity: Entity[Any], ids: tuple[Any, ...], data: Content, *, others: 
         raise ItemAlreadyExistsError(write.operation, write.key, "it exists already; use update(), or save() to overwrite")
 
     check_size(write.operation, data, head)
-    members = write.members(expression, expression.absent(write.now), Item=head.item(data.json, others or {}))
+    condition = expression.absent(write.now)
+    members = write.members(expression.request(), condition, Item=head.item(data.json, others or {}))
     return Prepared(write, "PutItem", members, anew, once=True, head=head)
 
 
@@ -131,7 +132,7 @@ def save(
         return refuse(shown)
 
     named = {"ExpressionAttributeNames": dict(names), "ExpressionAttributeValues": values}
-    members = write.members(None, condition, UpdateExpression=change, **named)
+    members = write.members(named, condition, UpdateExpression=change)
     return Prepared(write, "UpdateItem", members, anew, once=seen is not None, head=head)
 
 
@@ -165,7 +166,7 @@ def delete(entity: Entity[Any], ids: tuple[Any, ...], *, seen: Row | None = None
     condition = expression.alive(entity, write.now)
     if seen is not None:
         condition += f" AND {expression.unchanged(seen)}"
-    return Prepared(write, "DeleteItem", write.members(expression, condition), write.refuses())
+    return Prepared(write, "DeleteItem", write.members(expression.request(), condition), write.refuses())
 
 
 def check(
@@ -194,7 +195,7 @@ def check(
             error = StaleItemError(write.operation, write.key, reason, item=item)
         raise error or write.stale(item)
 
-    return Prepared(write, "ConditionCheck", write.members(expression, condition), anew)
+    return Prepared(write, "ConditionCheck", write.members(expression.request(), condition), anew)
 
 
 def mark(
@@ -219,7 +220,8 @@ def mark(
         [expression.path((name,)) for name in removes],
     )
     conditions = f"{expression.alive(entity, write.now)} AND {condition(expression)}"
-    return Prepared(write, "UpdateItem", write.members(expression, conditions, UpdateExpression=change), write.refuses(stale))
+    members = write.members(expression.request(), conditions, UpdateExpression=change)
+    return Prepared(write, "UpdateItem", members, write.refuses(stale))
 
 
 def rekey(entity: Entity[Any], ids: tuple[Any, ...], seen: Row) -> Prepared:
@@ -269,7 +271,7 @@ def _amended(
     )
     conditions = [expression.alive(entity, write.now), expression.unchanged(seen)]
     conditions += [expression.same(path, value) for path, value in same.items()]
-    members = write.members(expression, " AND ".join(conditions), UpdateExpression=change, ReturnValues="NONE")
+    members = write.members(expression.request(), " AND ".join(conditions), UpdateExpression=change, ReturnValues="NONE")
     return Prepared(write, "UpdateItem", members, write.refuses())
 
 
@@ -337,15 +339,15 @@ class Write(msgspec.Struct, frozen=True, gc=False):
         made = self.entity.derive(self.ids, data.index_values, given)[0]
         return Head(made, self.entity.name, self.now, self.now, self.write_id)
 
-    def members(self, expression: Expression | None, condition: str, **request: Any) -> dict[str, Any]:
-        """Give a request's members, its condition among them; names and values are *expression*'s, or in the request."""
+    def members(self, named: dict[str, Any], condition: str, **request: Any) -> dict[str, Any]:
+        """Give a request's members: those that name its expressions' names and values, its condition, and the others."""
         if "Item" not in request:
             request["Key"] = {PK: {"S": self.key[0]}, SK: {"S": self.key[1]}}
         return {
             "TableName": store().table_name,
             "ConditionExpression": condition,
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-            **(expression.request() if expression else {}),
+            **named,
             **request,
         }
 
@@ -418,7 +420,7 @@ def _same_version(one: Row, other: Row) -> bool:
     )
 
 
-class _Update(Hiding, gc=True):
+class _Update(Hiding):
     """What an update is to do, whichever item it meets."""
 
     write: Write
@@ -468,7 +470,7 @@ class _Update(Hiding, gc=True):
         change, condition = update_expression(sets, removes), " AND ".join(conditions)
         limits.check_expressions(write.operation, write.key, update=change, condition=condition)
         limits.check_names(write.operation, write.key, expression.names)
-        members = write.members(expression, condition, UpdateExpression=change)
+        members = write.members(expression.request(), condition, UpdateExpression=change)
         return Prepared(write, "UpdateItem", members, self.anew, once=locked is not None or self.lease is not None)
 
     def _resolved(self, old: Row | None) -> tuple[WireMap | None, Resolved]:

@@ -33,7 +33,7 @@ from .exceptions import InvalidItemError, InvalidKeyError, shown
 from .keys import Keys
 from .masked import MaskedMap
 from .tokens import MASK, Token, is_sealed
-from .wire import Row, decode_row, encoded, plain, plain_row
+from .wire import Row, decode_row, encoded, plain, plain_row, to_json
 
 D = TypeVar("D", bound=Payload)
 
@@ -164,12 +164,18 @@ class Entity(msgspec.Struct, Generic[D], frozen=True):
         if sealed := self._sealed(operation, key, payload):
             payload = payload.model_copy(update=sealed)
         try:
-            json = written(payload)
-            if json is None:
-                return self.content(dump(payload))
+            return self._content(payload)
         except CodecError as error:
             raise InvalidItemError(operation, key, str(error), fields=error.fields) from None
-        values = payload.__dict__
+
+    def _content(self, payload: D) -> Content:
+        """Write a payload as it is."""
+        json, values = written(payload), payload.__dict__
+        if json is None:  # only the codec can write it
+            json, extra, there = to_json(dump(payload)), payload.__pydantic_extra__ or {}, payload.model_fields_set
+            if not extra.keys().isdisjoint((*self.index_fields, *self.index_names)):
+                return self.content(plain_row(decode_row(json)))  # an unknown field may be the one that is written
+            values = {name: values.get(name) if name in there else None for name in self.index_fields}
         index_values = [
             value if type(value := values[name]) is str and value else _index_value(value) for name in self.index_fields
         ]

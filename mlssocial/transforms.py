@@ -161,7 +161,7 @@ class Change:
         conditions = [expression.alive(entity, write.now), expression.unchanged(row)]
         conditions += [expression.same((name,), value) for name, value in seen.items()]
         if self.new is None:
-            members = write.members(expression, " AND ".join(conditions))
+            members = write.members(expression.request(), " AND ".join(conditions))
             return Prepared(write, "DeleteItem", members, write.refuses())
         if (size := item_size(self._whole(new))) > MAX_ITEM_BYTES:
             raise UntransformableError(f"it would have {size:,} bytes, and DynamoDB takes {MAX_ITEM_BYTES:,}")
@@ -176,7 +176,7 @@ class Change:
             [f"{expression.path((name,))} = {expression.value(value)}" for name, value in values.items()],
             [expression.path((name,)) for name in gone],
         )
-        members = write.members(expression, " AND ".join(conditions), UpdateExpression=change, ReturnValues="NONE")
+        members = write.members(expression.request(), " AND ".join(conditions), UpdateExpression=change, ReturnValues="NONE")
         return Prepared(write, "UpdateItem", members, write.refuses(), once=True)
 
     def lines(self) -> tuple[str, ...]:

@@ -267,9 +267,8 @@ class _Signer:
         at = named.index(_DATE)
         before, after = ("".join([f"{name}:{sent[name]}\n" for name in part]) for part in (named[:at], named[at + 1 :]))
         made = _Fixed(lines, ";".join(named), f"{before}{_DATE}:", f"\n{after}")
-        if len(self._fixed) >= _MOST_FIXED:  # headers that change with each request, and tokens that are over
-            self._fixed = {}
-        self._fixed[place] = made
+        kept = {other: fixed for other, fixed in self._fixed.items() if other[1] == token}  # no session's token after its end
+        self._fixed = {place: made} if len(kept) >= _MOST_FIXED else {**kept, place: made}
         return made
 
     def _keyed(self, access_key: str, secret_key: str, day: str) -> hmac.HMAC:
@@ -403,8 +402,10 @@ class _Connection:
     """
 
     __slots__ = (
+        "_body",
         "_buffer",
         "_done",
+        "_headers",
         "_parser",
         "_poll",
         "_read_timeout",
@@ -435,9 +436,10 @@ class _Connection:
     def exchange(self, request: memoryview, until: float) -> Answer:
         """Send one request and read its answer to the end."""
         self.reusable, self._done = False, False
-        headers: dict[bytes, bytes] = {}
-        body: list[bytes] = []
-        self.on_header, self.on_body = headers.__setitem__, body.append
+        # No local names: a traceback with locals would show what has arrived of an item.
+        self._headers: dict[bytes, bytes] = {}
+        self._body: list[bytes] = []
+        self.on_header, self.on_body = self._headers.__setitem__, self._body.append
         self._parser = parser = httptools.HttpResponseParser(self)
         self._limit(until)
         sent = self._socket.send(request)
@@ -450,8 +452,8 @@ class _Connection:
             if not received:
                 raise EOFError("the connection was closed before the answer was complete")
             parser.feed_data(self._buffer[:received])
-        named = {_header_name(name): value.decode("latin-1") for name, value in headers.items()}
-        return Answer(parser.get_status_code(), named, b"".join(body))
+        headers = {_header_name(name): value.decode("latin-1") for name, value in self._headers.items()}
+        return Answer(parser.get_status_code(), headers, b"".join(self._body))
 
     def _limit(self, until: float) -> None:
         """Let the next step take no longer than it may; asking costs less than telling the socket each time."""

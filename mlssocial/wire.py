@@ -19,8 +19,8 @@ from .masked import MaskedBytes
 from .tokens import MASK
 
 
-class Hiding(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fields=True):
-    """What is read from the table, and shows its type and never its content: other writers' tokens are in it."""
+class Hiding(msgspec.Struct):
+    """What shows its type and never its content: what is read from the table or written there, with tokens in it."""
 
     def __repr__(self) -> str:
         there = [name for name in self.__struct_fields__ if getattr(self, name) is not None]

@@ -972,18 +972,25 @@ class TestNear:
         assert [len(names_in(request.body)) for request in server.requests] == [25, 25, 25, 25, 20, 100, 20]
         assert batch_threads() == set()
 
-    def test_until_it_is_far(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-        """As soon as answers take their time, the rest goes by threads; nothing is lost or doubled on the way."""
+    def test_until_it_is_far(self, server: Server) -> None:
+        """As soon as two answers have taken their time, the rest goes by threads; nothing is lost or doubled on the way."""
+
+        def is_late(exchange: Exchange) -> None:
+            time.sleep(0.1)
+            as_it_is(exchange)
 
         def items() -> Iterator[Listing]:
             for number in range(400):
-                if number == 200:
-                    assert batch_threads() == set()
-                    monkeypatch.setattr("mlssocial.connection.NEAR_SECONDS", 0)
+                in_threads.append(bool(batch_threads()))
                 yield listing(number)
-            assert batch_threads() != set()
 
-        assert len(Listing.objects.save_many(items()).written) == 400
+        in_threads: list[bool] = []
+        server.next(as_it_is, is_late, as_it_is, is_late)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("mlssocial.connection.NEAR_SECONDS", 0.1)
+            assert len(Listing.objects.save_many(items()).written) == 400
+        assert in_threads[:101] == [False] * 101  # what the first four requests need
+        assert in_threads[-1]
         assert Counter(name for request in server.requests for name in names_in(request.body)) == Counter(
             f"l{number:03}" for number in range(400)
         )

@@ -43,6 +43,7 @@ from mlssocial.codec import CodecError, wire_name
 from mlssocial.components import DataParser
 from mlssocial.entities import AnyPlatform, Day, Flag, Moment, Number, Payload, Whole
 from mlssocial.masked import MaskedText
+from mlssocial.schema import SOCIAL_POST
 from mlssocial.tokens import MASK
 from mlssocial.wire import (
     AttributeValue,
@@ -400,6 +401,18 @@ class TestDump:
         made = ListingData(status="sold", photos=[photo])
         fast, slow = dumped_both_ways(made)
         assert anatomy(fast) == anatomy(slow)
+
+    def test_two_that_are_not_as_they_should_be(self) -> None:
+        """A field that was set to nothing does not make up for one that has a value and was not set."""
+        construct: Any = SocialPostData.model_construct
+        unset = SocialPostData(status=None, listing_id="l9")
+        unset.model_fields_set.discard("listing_id")
+        values = dict.fromkeys(SocialPostData.model_fields) | {"listing_id": "l9"}
+        for made in (unset, construct(_fields_set={"status"}, **values)):
+            fast, slow = dumped_both_ways(made)
+            assert anatomy(fast) == anatomy(slow)
+            content = SOCIAL_POST.encode("save SocialPost", ("u1", "p1"), made)
+            assert (sorted(content.plain()), content.index_values) == (["postId", "status"], (None, None, None))
 
     def test_a_required_field_that_is_missing(self) -> None:
         """A payload that was made past validation without a required field is refused, since nobody could read it back."""

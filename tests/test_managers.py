@@ -206,6 +206,9 @@ class TestCreate:
         """A number that no key can hold is refused from a caller."""
         with pytest.raises(InvalidKeyError, match="mls_number"):
             Listing.objects.create("u1", "l1", ListingData(status="active", mls_provider="p", mls_number="A#1"))
+        past = ListingData(status="active", mls_provider="p").model_copy(update={"mls_number": b"A1"})
+        with pytest.raises(InvalidKeyError, match="mls_number: a string is needed, not bytes"):
+            Listing.objects.create("u1", "l1", past)
 
 
 class TestUpdate:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 import uuid
 import warnings
 import zlib
@@ -823,6 +824,26 @@ WRITES: list[tuple[str, Callable[[], Any]]] = [
     ("UpdateItem", lambda: Listing(user_id="u1", listing_id="l1", data=HOME).save()),
 ]
 DELETE = ("DeleteItem", lambda: Listing.objects.delete("u1", "l1"))
+
+
+def test_an_interrupt_shows_nothing(server: Server) -> None:
+    """What has arrived of an answer when the caller is interrupted stands in no traceback, with locals or without."""
+
+    def interrupts(exchange: Exchange) -> None:
+        sent = response(*exchange.run())
+        exchange.connection.sendall(sent[:-20])
+        time.sleep(0.1)  # until it is read
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        time.sleep(0.2)
+        exchange.connection.sendall(sent[-20:])
+
+    Listing.objects.save("u1", "l1", ListingData(status="active", description="not to be seen"))
+    server.next(interrupts)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        Listing.objects.get("u1", "l1")
+    shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+    assert "exchange" in shown
+    assert "not to be seen" not in shown
 
 
 class TestWrites:
