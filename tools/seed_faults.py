@@ -167,6 +167,7 @@ SEEDS = (
         'self.ledger = Operation("create", entry, data)',
         """entry.members["ConditionExpression"] += " OR attribute_exists(PK)"
             self.ledger = Operation("create", entry, data)""",
+        ("tests/test_transactions.py",),
     ),
     Seed(
         "a lease that lasts is taken over",
@@ -179,12 +180,14 @@ SEEDS = (
         "prepare.py",
         'conditions.append(expression.same((LEASE_ID,), {"S": self.lease}))',
         "pass",
+        ("tests/test_leases.py",),
     ),
     Seed(
         "a status that is propagated skips the posts",
         "propagation.py",
         "posts = list(self._published()) if self.change.status not in ON_MARKET else []",
         "posts: list[Row] = []",
+        ("tests/test_propagation.py",),
     ),
     Seed(
         "a batch counts as written what was left unprocessed",
