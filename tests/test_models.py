@@ -368,3 +368,18 @@ class TestReconfiguring:
         for thread in threads:
             thread.join()
         assert len(clients) == 1
+
+
+@pytest.mark.usefixtures("table")
+def test_a_creation_time_that_is_text() -> None:
+    """An item whose CreatedAt another writer stored as text can be saved, twice: it keeps that, in raw."""
+    Listing.objects.create("u1", "l1", ListingData(status="active"))
+    stored = get_raw("USER#u1", "LISTING#l1") or {}
+    put_raw(stored | {"CreatedAt": {"S": "yesterday"}})
+    item = Listing.objects.get("u1", "l1", consistent=True)
+    for price in (1, 2):
+        item.data.price = Decimal(price)
+        item.save()
+        assert "created_at" not in item.attribute_values
+        assert item.raw == {"CreatedAt": {"S": "yesterday"}}
+    assert (get_raw("USER#u1", "LISTING#l1") or {})["CreatedAt"] == {"S": "yesterday"}
