@@ -33,9 +33,14 @@ class Head(msgspec.Struct, frozen=True, gc=False):  # made for each item of a ba
 
     def attributes(self) -> WireMap:
         """Give it as attribute values."""
+        return {PK: {"S": self.keys.pk}, SK: {"S": self.keys.sk}, **self._beside_key()}
+
+    def values(self) -> dict[str, Any]:
+        """Give what of it a save sets, as an expression's values, each under its own name."""
+        return {f":{name}": value for name, value in self._beside_key().items()}
+
+    def _beside_key(self) -> WireMap:
         return {
-            PK: {"S": self.keys.pk},
-            SK: {"S": self.keys.sk},
             ENTITY_TYPE: {"S": self.entity_type},
             CREATED_AT: {"N": str(self.created_at)},
             UPDATED_AT: {"N": str(self.updated_at)},
@@ -48,19 +53,6 @@ class Head(msgspec.Struct, frozen=True, gc=False):  # made for each item of a ba
         """The index attributes that it has."""
         return tuple([name for name, key in zip(INDEX_ATTRIBUTES.values(), self.keys[2:], strict=True) if key is not None])
 
-    def values(self) -> dict[str, Any]:
-        """Give what of it a save sets, as an expression's values, each under its own name."""
-        made: dict[str, Any] = {
-            f":{ENTITY_TYPE}": {"S": self.entity_type},
-            f":{CREATED_AT}": {"N": str(self.created_at)},
-            f":{UPDATED_AT}": {"N": str(self.updated_at)},
-            f":{WRITE_ID}": {"S": self.write_id},
-        }
-        for placeholder, key in zip(_PLACEHOLDERS, self.keys[2:], strict=True):
-            if key is not None:
-                made[placeholder] = {"S": key}
-        return made
-
     def item(self, data: msgspec.Raw, others: WireMap) -> msgspec.Raw:
         """Write the whole item as JSON, with *others* beside it: dicts of it all would cost more than its keys do."""
         pk, sk, gsi1pk, gsi1sk, gsi2pk, gsi2sk = self.keys
@@ -70,7 +62,8 @@ class Head(msgspec.Struct, frozen=True, gc=False):  # made for each item of a ba
         if gsi2pk is not None and gsi2sk is not None:
             index += f'"{_GSI2PK}":{{"S":{quote(gsi2pk)}}},"{_GSI2SK}":{{"S":{quote(gsi2sk)}}},'
         if others:
-            kept = {name: value for name, value in others.items() if name not in self.attributes() and name != DATA}
+            own = {*self.attributes(), DATA}
+            kept = {name: value for name, value in others.items() if name not in own}
             rest = f"{to_json(kept)[1:-1].decode()}," if kept else ""
         before = (
             f'{{"{PK}":{{"S":{quote(pk)}}},"{SK}":{{"S":{quote(sk)}}},"{ENTITY_TYPE}":{{"S":"{self.entity_type}"}},'
@@ -82,4 +75,3 @@ class Head(msgspec.Struct, frozen=True, gc=False):  # made for each item of a ba
 
 
 _GSI1PK, _GSI1SK, _GSI2PK, _GSI2SK = INDEX_ATTRIBUTES.values()
-_PLACEHOLDERS = tuple([f":{name}" for name in INDEX_ATTRIBUTES.values()])
